@@ -1,0 +1,32 @@
+# every verb does its own set-up; gpu and bench use python3 as it is
+VENV ?= .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: chat serve test soak check gpu bench figures docs clean
+
+$(READY): pyproject.toml
+	test -x $(PY) || python3 -m venv $(VENV)
+	$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install -q torch==2.13.0
+	$(PY) -m pip install -q -e '.[chat,train,test]'
+	touch $(READY)
+
+chat: $(READY)
+	$(PY) -m flashling chat
+
+test: $(READY)
+	$(PY) -m pytest
+
+soak: $(READY)
+	$(PY) -m pytest -m 'soak or not gpu' --timeout 3000
+
+check: $(READY)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+
+gpu:
+	python3 -m pytest -m gpu tests
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The model: one definition for training, serving and scoring."""

@@ -1,0 +1,52 @@
+"""The MLA layer: multi-head latent attention."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import ops
+from ..config import ModelConfig
+from .layers import weight
+from .past import Past
+from .rotary import Rotary
+
+
+class Mla(nn.Module):
+    """x [T, D] -> [T, D]; keys and values are kept as one latent and one rotated key per token."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer, self.eps = layer, config.rms_norm_eps
+        self.value_dim, self.rope_dim = config.v_head_dim, config.qk_rope_head_dim
+        self.rank, self.heads = config.kv_lora_rank, config.num_attention_heads
+        width = config.hidden_size
+        q_out = self.heads * (config.qk_nope_head_dim + config.qk_rope_head_dim)
+        q_rank = config.q_lora_rank
+        self.is_low_rank = q_rank is not None
+        self.qkv_a = weight((q_rank or q_out) + config.latent_dim, width)
+        if q_rank is not None:
+            self.q_a_norm = weight(q_rank)
+            self.q_b = weight(q_out, q_rank)
+        self.kv_a_norm = weight(self.rank)
+        self.kv_b = weight(
+            self.heads * (config.qk_nope_head_dim + self.value_dim), config.kv_lora_rank
+        )
+        self.o = weight(width, self.heads * self.value_dim)
+
+    def forward(self, x: Tensor, rotary: Rotary, past: Past) -> Tensor:
+        """Attend within each sequence."""
+        fused = F.linear(x, self.qkv_a)
+        q, latent, key = fused.split(
+            [fused.shape[-1] - self.rank - self.rope_dim, self.rank, self.rope_dim], -1
+        )
+        if self.is_low_rank:
+            q = F.linear(ops.norm(q, self.q_a_norm, self.eps), self.q_b)
+        q = q.unflatten(-1, (self.heads, -1))
+        plain, turned = q.split([q.shape[-1] - self.rope_dim, self.rope_dim], -1)
+        q = torch.cat([plain, ops.rotate_pairs(turned, *rotary.pairs)], -1)
+        key = ops.rotate_pairs(key[:, None], *rotary.pairs)[:, 0]
+        latent = torch.cat([ops.norm(latent, self.kv_a_norm, self.eps), key], -1)
+        out = past.attend(self.layer, q, latent, self.kv_b, self.value_dim)
+        return F.linear(out.flatten(-2), self.o)

@@ -1,0 +1,64 @@
+"""The oracle: generation by recomputing everything. It defines what generation means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from .. import ops
+from ..batch import Batch
+from ..sampling import Sampling
+from .ling import Ling
+from .past import Form, Fresh
+
+
+@dataclass
+class Generation:
+    """tokens produced (a stopping token included), the model's log-probability of each, the
+    likeliest alternatives when asked for, and why it ended: "stop" or "length".
+    """
+
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    top: list[list[tuple[int, float]]] = field(default_factory=list)
+    finish: str = "length"
+
+
+@torch.no_grad()
+def generate(
+    model: Ling,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    *,
+    sample: int = 0,
+    form: Form = "expanded",
+) -> list[Generation]:
+    """Continue each prompt (token ids, not empty) under `sampling`; `sample` numbers the draws
+    of one prompt. Every token is computed from the whole text before it, alone.
+    """
+    return [_one(model, list(p), sampling, sample, form) for p in prompts]
+
+
+def _one(model: Ling, prompt: list[int], sampling: Sampling, sample: int, form: Form) -> Generation:
+    if not prompt:
+        raise ValueError("a prompt is empty; give at least one token")
+    out = Generation()
+    stops = {*model.config.eos_token_ids, *sampling.stop_ids}
+    while len(out.tokens) < sampling.max_tokens:
+        batch = Batch.pack([prompt + out.tokens], device=model.head.device)
+        hidden = model(batch, Fresh(batch, form))
+        logits = model.logits(hidden[-1])
+        token = ops.choose(logits, sampling, prompt, out.tokens, sample)
+        logprobs = ops.logprobs_of(logits)
+        out.logprobs.append(float(logprobs[token]))
+        if sampling.logprobs:
+            best = logprobs.topk(min(sampling.logprobs, len(logprobs)))
+            ids, values = best.indices.tolist(), best.values.tolist()
+            out.top.append(list(zip(ids, values, strict=True)))
+        out.tokens.append(token)
+        if token in stops:
+            out.finish = "stop"
+            break
+    return out

@@ -1,0 +1,191 @@
+"""Lightning attention in the chunk form: one algorithm for prefill, decode and training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from ..op import op, wide
+
+CHUNK = 64
+
+
+def slopes(heads: int, layer: int, layers: int, offset: int = 0) -> Tensor:
+    """Decay rates [heads] float32 of one layer: the ALiBi sequence times 1 - (layer - offset) /
+    (layers - 1) + 1e-5. Base slopes are rounded to float32 before the factor, as published.
+    """
+
+    def alibi(n: int) -> list[float]:
+        if n & (n - 1) == 0:
+            return [2.0 ** (-8 * (h + 1) / n) for h in range(n)]
+        low = 1 << (n.bit_length() - 1)
+        return alibi(low) + alibi(2 * low)[::2][: n - low]
+
+    factor = 1 - (layer - offset) / max(layers - 1, 1) + 1e-5
+    return torch.tensor(alibi(heads), dtype=torch.float32) * factor
+
+
+@dataclass
+class Grid:
+    """Where the rows of a ragged step lie on the chunk grid of their own sequences.
+
+    Sequence n has `tails[n]` earlier rows in its open chunk (0 for a fresh one) before its new
+    rows. Chunks of all sequences are numbered end to end, those of one sequence in order.
+    """
+
+    starts: tuple[int, ...]
+    tails: tuple[int, ...]
+    device: torch.device
+    chunk: int = CHUNK
+    num_chunks: int = 0
+    # place of each new row, and of each earlier row, in the [num_chunks * chunk] grid
+    new_at: Tensor = field(init=False)
+    tail_at: Tensor = field(init=False)
+    # the last chunk of each sequence, and how many rows stand in it
+    last: list[int] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    # step j: which of step j - 1's sequences go on, and the chunks they have just closed
+    steps: list[tuple[Tensor | None, Tensor]] = field(default_factory=list)
+    # the order that turns the states of all steps, end to end, into chunk order
+    order: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        c = self.chunk
+        lengths = [b - a for a, b in zip(self.starts, self.starts[1:], strict=False)]
+        rows = [t + n for t, n in zip(self.tails, lengths, strict=True)]
+        counts = [-(-r // c) for r in rows]
+        first = [0, *accumulate(counts)]
+        self.num_chunks = first[-1]
+        self.last = [f - 1 for f in first[1:]]
+        self.left = [r - (n - 1) * c for r, n in zip(rows, counts, strict=True)]
+        at = [
+            torch.arange(f * c + t, f * c + r)
+            for f, t, r in zip(first, self.tails, rows, strict=False)
+        ]
+        self.new_at = torch.cat(at).to(self.device)
+        before = [torch.arange(f * c, f * c + t) for f, t in zip(first, self.tails, strict=False)]
+        self.tail_at = torch.cat(before).to(self.device)
+        self._plan_steps(counts, first)
+
+    def _plan_steps(self, counts: Sequence[int], first: Sequence[int]) -> None:
+        going = list(range(len(counts)))
+        order = [first[n] for n in going]
+        for j in range(1, max(counts)):
+            still = [i for i, n in enumerate(going) if counts[n] > j]
+            keep = None if len(still) == len(going) else torch.tensor(still, device=self.device)
+            going = [going[i] for i in still]
+            closed = [first[n] + j - 1 for n in going]
+            order += [f + 1 for f in closed]
+            self.steps.append((keep, torch.tensor(closed, device=self.device)))
+        inverse = torch.empty(len(order), dtype=torch.int64)
+        inverse[torch.tensor(order)] = torch.arange(len(order))
+        self.order = inverse.to(self.device)
+
+
+@dataclass
+class Carry:
+    """What the sequences of a step remember in one layer; the op reads and writes it in place.
+
+    state [S, H, K, V] float32 (float64 in float64): at each slot's last closed chunk.
+    tail [S, 2, C, H, K]: keys (normed, rotated) and values of the open chunk.
+    slots: the slot of each sequence of the step.
+    """
+
+    state: Tensor
+    tail: Tensor
+    slots: Tensor
+
+
+@op()
+def lightning(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, grid: Grid, carry: Carry | None = None
+) -> Tensor:
+    """o_t = K^-0.5 sum over u <= t of exp(-decay (t - u)) (q_t . k_u) v_u, per head and sequence.
+
+    q, k [T, H, K], v [T, H, V], decay [H] float32 -> o [T, H, V] in float32 (float64 stays).
+    Made chunk by chunk on the grid of each sequence, the state between chunks in float32. In
+    bfloat16 the scores are rounded to bfloat16 before the product with v, as kernels do.
+    A full open chunk is folded into the state by the step that brings the next row, so that
+    carry.state is always the state before the open chunk and carry.tail its rows.
+    """
+    c, num_heads = grid.chunk, q.shape[1]
+    s = decay.to(q.device, wide(q).dtype)
+    q, k, v = (_on_grid(x, grid) for x in (q, k, v))
+    if carry is not None:
+        _lay_tail(k, v, grid, carry)
+    wq, wk, wv = (wide(x).transpose(1, 2) for x in (q, k, v))  # [M, H, C, K]
+    n = torch.arange(c, device=q.device)
+    ahead = (n[:, None] - n).to(s.dtype)
+    mask = torch.exp(-s[:, None, None] * ahead.clamp(min=0)).masked_fill(ahead < 0, 0)
+    scores = (wq @ wk.mT) * mask
+    out = wide(scores.to(v.dtype)) @ wv
+    states = _states(wk, wv, s, grid, carry)
+    if states is not None:
+        reach = torch.exp(-s[:, None] * (n + 1).to(s.dtype))[..., None]  # [H, C, 1]
+        out = out + (wq @ states) * reach
+    if carry is not None:
+        _keep(k, v, states, grid, carry)
+    flat = out.transpose(1, 2).reshape(-1, num_heads, v.shape[-1])
+    return flat[grid.new_at] * wq.shape[-1] ** -0.5
+
+
+def _on_grid(x: Tensor, grid: Grid) -> Tensor:
+    """x [T, H, W] laid on the grid [M, C, H, W], empty places zero."""
+    empty = x.new_zeros(grid.num_chunks * grid.chunk, *x.shape[1:])
+    return empty.index_copy(0, grid.new_at, x).unflatten(0, (grid.num_chunks, grid.chunk))
+
+
+def _lay_tail(k: Tensor, v: Tensor, grid: Grid, carry: Carry) -> None:
+    for i, x in enumerate((k, v)):
+        rows = [carry.tail[slot, i, :t] for slot, t in zip(carry.slots, grid.tails, strict=True)]
+        x.view(-1, *x.shape[2:])[grid.tail_at] = torch.cat(rows)
+
+
+def _states(k: Tensor, v: Tensor, s: Tensor, grid: Grid, carry: Carry | None) -> Tensor | None:
+    """States before every chunk [M, H, K, V], by S <- exp(-s C) S + sum exp(-s (C-1-n)) k v^T."""
+    c = grid.chunk
+    if carry is None and not grid.steps:
+        return None
+    if carry is None:
+        now = k.new_zeros(len(grid.last), k.shape[1], k.shape[-1], v.shape[-1])
+    else:
+        now = carry.state[carry.slots].to(k.dtype)
+    back = torch.arange(c - 1, -1, -1, device=k.device, dtype=s.dtype)
+    fade = torch.exp(-s[:, None] * back)[..., None]  # [H, C, 1]
+    over = torch.exp(-s * c)[:, None, None]
+    found = [now]
+    if grid.steps:
+        closed = torch.cat([chunks for _, chunks in grid.steps])
+        sums = (k[closed] * fade).mT @ v[closed]
+        done = 0
+        for keep, chunks in grid.steps:
+            now = now if keep is None else now[keep]
+            now = now * over + sums[done : done + len(chunks)]
+            done += len(chunks)
+            found.append(now)
+    return torch.cat(found)[grid.order]
+
+
+def _keep(k: Tensor, v: Tensor, states: Tensor | None, grid: Grid, carry: Carry) -> None:
+    assert states is not None
+    last = torch.tensor(grid.last, device=k.device)
+    carry.state[carry.slots] = states[last].to(carry.state.dtype)
+    carry.tail[carry.slots, 0] = k[last].to(carry.tail.dtype)
+    carry.tail[carry.slots, 1] = v[last].to(carry.tail.dtype)
+
+
+def flops(tokens: int, heads: int, width: int, chunk: int = CHUNK) -> float:
+    """Floating-point operations of a forward pass over `tokens` rows (products only)."""
+    inside = 2 * 2 * chunk * width
+    between = 2 * 2 * width * width
+    return float(tokens) * heads * (inside + between)
+
+
+def state_bytes(heads: int, width: int) -> int:
+    """Bytes of one layer's float32 state of one sequence."""
+    return 4 * heads * math.prod((width, width))

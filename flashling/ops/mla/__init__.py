@@ -1,0 +1,124 @@
+"""Multi-head latent attention: expanded over packed documents, absorbed over kept latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..op import op, wide
+
+
+@dataclass
+class Documents:
+    """Documents of a packed batch, grouped by like length so that each group is one attention.
+
+    groups: row indices [n, L] into the batch, short documents padded by repeating their last row
+    (harmless: attention is causal), and which of them are real, flat [n * L], or None if all.
+    """
+
+    starts: tuple[int, ...]
+    device: torch.device
+    groups: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
+    # what puts the groups' real rows, end to end, back into batch order
+    order: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        kinds: dict[int, list[tuple[int, int]]] = {}
+        for a, b in zip(self.starts, self.starts[1:], strict=False):
+            kinds.setdefault(_padded(b - a), []).append((a, b))
+        if len(self.starts) == 2:
+            kinds = {self.starts[-1]: [(0, self.starts[-1])]}
+        laid = []
+        for size, spans in sorted(kinds.items()):
+            a, b = torch.tensor(spans).unbind(1)
+            rows = a[:, None] + torch.arange(size)
+            real = (rows < b[:, None]).flatten()
+            rows = rows.minimum(b[:, None] - 1)
+            laid.append(rows.flatten()[real])
+            whole = bool(real.all())
+            self.groups.append(
+                (rows.to(self.device), None if whole else real.nonzero()[:, 0].to(self.device))
+            )
+        self.order = torch.cat(laid).argsort().to(self.device)
+
+
+def _padded(length: int) -> int:
+    """The length that documents of like length share: at most an eighth more, at least 16."""
+    step = max(16, 1 << max(length.bit_length() - 4, 0))
+    return -(-length // step) * step
+
+
+@op()
+def mla_expanded(
+    q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int, docs: Documents
+) -> Tensor:
+    """Causal attention inside each document, keys and values expanded from their latents.
+
+    q [T, H, N + P] (no-rope part, then rotated part), latent [T, R + P] (normed latent, then the
+    rotated key that all heads share), kv_b [H * (N + V), R] -> [T, H, V]. Softmax in float32.
+    """
+    k, v = _expand(latent, kv_b, q.shape[1], value_dim)
+    pad = q.shape[-1] - value_dim
+    # one width for q, k and v, so that the fast attention kernels take them
+    v = F.pad(v, (0, pad)) if pad > 0 and q.is_cuda else v
+    outs = []
+    for rows, real in docs.groups:
+        a, b, c = (x[rows].transpose(1, 2) for x in (q, k, v))  # [n, H, L, W]
+        out = F.scaled_dot_product_attention(a, b, c, is_causal=True, scale=q.shape[-1] ** -0.5)
+        out = out.transpose(1, 2).flatten(0, 1)[..., :value_dim]
+        outs.append(out if real is None else out[real])
+    return torch.cat(outs)[docs.order]
+
+
+def _expand(latent: Tensor, kv_b: Tensor, heads: int, value_dim: int) -> tuple[Tensor, Tensor]:
+    rank = kv_b.shape[1]
+    c, shared = latent.split([rank, latent.shape[-1] - rank], -1)
+    kv = F.linear(c, kv_b).unflatten(-1, (heads, -1))
+    k, v = kv.split([kv.shape[-1] - value_dim, value_dim], -1)
+    return torch.cat([k, shared[:, None].expand(-1, heads, -1)], -1), v
+
+
+@op()
+def mla_absorbed(
+    q: Tensor, contexts: Sequence[Tensor], kv_b: Tensor, value_dim: int, starts: Sequence[int]
+) -> Tensor:
+    """The same attention over latents themselves: kv_b is absorbed into q and into the output.
+
+    q [T, H, N + P]; contexts[n] [L_n, R + P] holds every latent of sequence n, the step's own
+    last, so query row i of its n rows sees the first L_n - n + i + 1. Returns [T, H, V].
+    """
+    heads, rank = q.shape[1], kv_b.shape[1]
+    wk, wv = kv_b.unflatten(0, (heads, -1)).split(
+        [kv_b.shape[0] // heads - value_dim, value_dim], 1
+    )
+    plain, turned = q.split([wk.shape[1], q.shape[-1] - wk.shape[1]], -1)
+    seen = torch.cat([torch.einsum("thn,hnr->thr", plain, wk), turned], -1)  # [T, H, R + P]
+    outs = []
+    for n, context in enumerate(contexts):
+        rows = seen[starts[n] : starts[n + 1]]
+        scores = wide(torch.einsum("thr,lr->htl", rows, context)) * q.shape[-1] ** -0.5
+        if len(rows) > 1:
+            first = len(context) - len(rows)
+            place = torch.arange(len(context), device=q.device)
+            hidden = place > first + torch.arange(len(rows), device=q.device)[:, None]
+            scores = scores.masked_fill(hidden, -torch.inf)
+        weights = scores.softmax(-1).to(context.dtype)
+        outs.append(torch.einsum("htl,lr->thr", weights, context[:, :rank]))
+    return torch.einsum("thr,hvr->thv", torch.cat(outs), wv)
+
+
+@op()
+def mla_over(q: Tensor, context: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
+    """Expanded attention of the last rows of one sequence: q [n, H, N + P] over context
+    [L, R + P] whose last n rows are the queries' own. Returns [n, H, V].
+    """
+    k, v = _expand(context, kv_b, q.shape[1], value_dim)
+    place = torch.arange(len(context), device=q.device)
+    seen = place <= len(context) - len(q) + torch.arange(len(q), device=q.device)[:, None]
+    a, b, c = (x.transpose(0, 1)[None] for x in (q, k, v))
+    out = F.scaled_dot_product_attention(a, b, c, attn_mask=seen, scale=q.shape[-1] ** -0.5)
+    return out[0].transpose(0, 1)

@@ -1,0 +1,57 @@
+"""Rotary positions: the half-split form of Lightning layers and the paired form of MLA."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...config import Yarn
+from ..op import op, wide
+
+
+def frequencies(dim: int, theta: float, yarn: Yarn | None = None) -> Tensor:
+    """Angles per position of the dim / 2 rotated pairs, float32: theta^(-2k / dim), or their
+    YaRN extension (arXiv 2309.00071: fast pairs kept, slow ones divided by the factor).
+    """
+    k = torch.arange(0, dim, 2, dtype=torch.float64)
+    plain = theta ** (-k / dim)
+    if yarn is None:
+        return plain.float()
+
+    def pair_of(turns: float) -> float:
+        length = yarn.original_max_position_embeddings
+        return dim * math.log(length / (turns * 2 * math.pi)) / (2 * math.log(theta))
+
+    low = max(math.floor(pair_of(yarn.beta_fast)), 0)
+    high = min(math.ceil(pair_of(yarn.beta_slow)), dim - 1)
+    ramp = ((torch.arange(dim // 2) - low) / max(high - low, 1e-3)).clamp(0, 1).double()
+    return (plain * (1 - ramp) + plain / yarn.factor * ramp).float()
+
+
+def rotary_table(
+    positions: Tensor, freqs: Tensor, scale: float = 1.0, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """cos and sin [T, dim / 2] of positions [T] times freqs [dim / 2], both times `scale`."""
+    angle = positions.to(dtype)[:, None] * freqs.to(positions.device, dtype)
+    return angle.cos() * scale, angle.sin() * scale
+
+
+@op()
+def rotate_half(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x [T, H, W]: pairs (d, d + n) of its first 2n dimensions rotated by cos, sin [T, n]; the
+    dimensions after them pass through. Returned in x's dtype; computed in float32 or wider.
+    """
+    n = cos.shape[-1]
+    a, b, rest = wide(x).split([n, n, x.shape[-1] - 2 * n], -1)
+    cos, sin = cos[:, None], sin[:, None]
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1).to(x.dtype)
+
+
+@op()
+def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x [T, H, 2n]: neighbouring pairs (2k, 2k + 1) rotated by cos, sin [T, n], order kept."""
+    a, b = wide(x).unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = cos[:, None], sin[:, None]
+    return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2).to(x.dtype)

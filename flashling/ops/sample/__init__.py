@@ -1,0 +1,109 @@
+"""Sampling: penalties, filters, and a draw whose noise depends on nothing but its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...sampling import Sampling
+from ..op import op, wide
+
+LOW = 0xFFFFFFFF
+
+
+@op()
+def philox(tokens: Tensor, seed: int, sample: int, position: int) -> Tensor:
+    """Random words [V] int64 in [0, 2^32), one for each token id of `tokens` [V] int64.
+
+    Philox4x32-10 (Salmon et al., SC 2011) with key (seed mod 2^32, sample) and counter
+    (position, token, seed div 2^32, 0); its first output word.
+    """
+    c0 = torch.full_like(tokens, position & LOW)
+    c1, c2 = tokens & LOW, torch.full_like(tokens, (seed >> 32) & LOW)
+    c3 = torch.zeros_like(tokens)
+    k0, k1 = seed & LOW, sample & LOW
+    for _ in range(10):
+        high0, low0 = _product(c0, 0xD2511F53)
+        high1, low1 = _product(c2, 0xCD9E8D57)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0, k1 = (k0 + 0x9E3779B9) & LOW, (k1 + 0xBB67AE85) & LOW
+    return c0
+
+
+def _product(x: Tensor, by: int) -> tuple[Tensor, Tensor]:
+    """High and low 32 bits of x * by; the signed overflow of int64 keeps the right bits."""
+    full = x * by
+    return (full >> 32) & LOW, full & LOW
+
+
+def gumbel(tokens: Tensor, seed: int, sample: int, position: int) -> Tensor:
+    """Gumbel noise [V] float64 of the same place: -log(-log u), u = (word + 1/2) / 2^32."""
+    u = (philox(tokens, seed, sample, position).double() + 0.5) / 2**32
+    return -torch.log(-torch.log(u))
+
+
+def logprobs_of(logits: Tensor) -> Tensor:
+    """The model's own log-probabilities [..., V]: log-softmax in float32 or wider."""
+    return torch.log_softmax(wide(logits), -1)
+
+
+def filtered(
+    logits: Tensor, settings: Sampling, prompt: Sequence[int], out: Sequence[int]
+) -> Tensor:
+    """logits [V] after penalties, bias, temperature, top-k, top-p and min-p, in that order.
+
+    What is filtered away is minus infinity. The repetition penalty counts prompt and output
+    (arXiv 1909.05858), presence and frequency penalties the output alone.
+    """
+    x = wide(logits).clone()
+    vocab = len(x)
+    if settings.repetition_penalty != 1 and (prompt or out):
+        ids = torch.tensor(sorted({*prompt, *out}), device=x.device)
+        r = settings.repetition_penalty
+        x[ids] = torch.where(x[ids] > 0, x[ids] / r, x[ids] * r)
+    if out and (settings.presence_penalty or settings.frequency_penalty):
+        counts = torch.bincount(torch.tensor(out, device=x.device), minlength=vocab).to(x.dtype)
+        x -= settings.frequency_penalty * counts + settings.presence_penalty * (counts > 0)
+    for token, bias in settings.logit_bias.items():
+        if not 0 <= token < vocab:
+            raise ValueError(f"logit_bias names token {token}; the vocabulary has {vocab}")
+        x[token] += bias
+    if len(out) < settings.min_tokens and settings.stop_ids:
+        x[list(settings.stop_ids)] = -torch.inf
+    return x if settings.temperature == 0 else _cut(x / settings.temperature, settings)
+
+
+def _cut(x: Tensor, settings: Sampling) -> Tensor:
+    if not (0 < settings.top_k < len(x)) and settings.top_p >= 1 and settings.min_p <= 0:
+        return x
+    # a stable sort: among equals the lowest id is the likeliest
+    order = x.sort(dim=-1, descending=True, stable=True)
+    keep = torch.ones_like(x, dtype=torch.bool)
+    if 0 < settings.top_k < len(x):
+        keep[settings.top_k :] = False
+    p = order.values.masked_fill(~keep, -torch.inf).softmax(-1)
+    if settings.top_p < 1:
+        keep &= p.cumsum(-1) - p < settings.top_p
+    if settings.min_p > 0:
+        # relative to the likeliest, so what top-p has left needs no second softmax
+        keep &= p >= settings.min_p * p[0]
+    out = torch.full_like(x, -torch.inf)
+    out[order.indices[keep]] = order.values[keep]
+    return out
+
+
+@op()
+def choose(
+    logits: Tensor, settings: Sampling, prompt: Sequence[int], out: Sequence[int], sample: int = 0
+) -> int:
+    """The token drawn after `prompt` and `out` from logits [V]: Gumbel-max over the filtered
+    logits with the noise of absolute position len(prompt) + len(out); ties go to the lowest id.
+    """
+    x = filtered(logits, settings, prompt, out)
+    if settings.temperature > 0:
+        ids = torch.arange(len(x), device=x.device)
+        x = x.double() + gumbel(ids, settings.seed, sample, len(prompt) + len(out))
+    # the framework promises the first among equals
+    return int(x.argmax())
