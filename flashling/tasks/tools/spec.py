@@ -6,7 +6,7 @@ A template is text with `{slot}`, `{@slot}` (an English date or time with its pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from flashling.tasks.tools.words import DATA
@@ -125,7 +125,10 @@ def roles() -> dict[str, Param]:
     """Common parameters by name, from `roles.txt`; the required flag is set by each use."""
     table, _, sets = (DATA / "roles.txt").read_text(encoding="utf-8").partition("[choices]\n")
     choices = dict(_choices(line) for line in sets.splitlines() if line)
-    known = {}
+    known = {
+        f"%{name}": make_param(name, f"%{name}", (name,), name.replace("_", " "), name, choices=choices)
+        for name in choices
+    }
     for line in table.splitlines():
         if line and not line.startswith("#"):
             key, kind, names, en, zh = (cell.strip() for cell in line.split("|"))
@@ -167,16 +170,13 @@ def use_param(text: str) -> Param:
     key, required = text[:-1], text.endswith("!")
     if not text.endswith(("!", "?")):
         raise ValueError(f"parameter {text!r} must end in ! (required) or ? (optional)")
-    role = roles().get(kind or key) or roles().get(key)
     en, _, zh = words.replace("_", " ").partition("/")
-    base = role or make_param(key, kind, (), key.replace("_", " "), key)
-    own = tuple(n for n in names.split(",") if n) or base.names
-    if kind and kind not in roles():
-        base = make_param(key, kind, own, base.en, base.zh)
-    return Param(
-        key=key, kind=base.kind, names=tuple(dict.fromkeys((key, *own))), en=en or base.en,
-        zh=zh or base.zh, required=required, low=base.low, high=base.high, whole=base.whole,
-        of=base.of, choices=base.choices,
+    base = roles().get(kind or key) or make_param(key, kind, (key,), key.replace("_", " "), key)
+    said = roles().get(key) or base
+    own = tuple(n for n in names.split(",") if n) or said.names
+    return replace(
+        base, key=key, names=tuple(dict.fromkeys((key, *own))), en=en or said.en, zh=zh or said.zh,
+        required=required,
     )  # fmt: skip
 
 

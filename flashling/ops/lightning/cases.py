@@ -1,0 +1,39 @@
+"""Shapes of Lightning attention: packed documents, and steps that go on from a carried state."""
+
+from itertools import accumulate
+
+import torch
+
+from ..cases import Case, Maker
+from . import CHUNK, Carry, Grid, lightning, slopes
+
+
+def _fresh(m: Maker, lengths: list[int], heads: int, width: int):
+    starts = (0, *accumulate(lengths))
+    grid = Grid(starts, (0,) * len(lengths), m.device)
+    q, k, v = (m(starts[-1], heads, width, scale=0.5) for _ in range(3))
+    return q, k, v, slopes(heads, 3, 32), grid
+
+
+def _carried(m: Maker, lengths: list[int], tails: list[int], heads: int, width: int):
+    starts, slots = (0, *accumulate(lengths)), len(lengths) + 1
+    grid = Grid(starts, tuple(tails), m.device)
+    kind = torch.float64 if m.dtype == torch.float64 else torch.float32
+    carry = Carry(
+        m(slots, heads, width, width, dtype=kind),
+        m(slots, 2, CHUNK, heads, width, scale=0.5),
+        torch.arange(1, slots, device=m.device),
+    )
+    q, k, v = (m(starts[-1], heads, width, scale=0.5) for _ in range(3))
+    return q, k, v, slopes(heads, 3, 32), grid, carry
+
+
+cases = [
+    Case(lightning, "one", lambda m: _fresh(m, [1], 4, 16)),
+    Case(lightning, "packed", lambda m: _fresh(m, [1, 63, 64, 65, 200], 4, 16)),
+    Case(lightning, "six_heads", lambda m: _fresh(m, [130], 6, 64)),
+    Case(lightning, "decode", lambda m: _carried(m, [1, 1, 1], [0, 17, 64], 4, 16)),
+    Case(lightning, "mixed", lambda m: _carried(m, [1, 3, 70], [63, 62, 5], 4, 16)),
+    Case(lightning, "prefill_8k", lambda m: _fresh(m, [8192], 32, 128), "full"),
+    Case(lightning, "decode_64", lambda m: _carried(m, [1] * 64, [31] * 64, 32, 128), "full"),
+]

@@ -1,0 +1,190 @@
+"""Sources: endless documents in a fixed order that can be left and taken up again exactly."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+
+from .shards import Document, Make
+
+
+class Source(Protocol):
+    """An endless sequence of items, each standing for one document."""
+
+    def take(self) -> Any:
+        """The next item: what a checkpoint can hold (numbers and lists of them)."""
+        ...
+
+    def length(self, item: Any) -> int:
+        """Tokens of the item's document."""
+        ...
+
+    def read(self, item: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens [L] and mask [L] bool of the item's document."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the source stands."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Stand where `state` was taken."""
+        ...
+
+    def close(self) -> None:
+        """Let go of processes."""
+        ...
+
+
+class Store(Protocol):
+    """Numbered documents of known lengths [N], such as `Shards`."""
+
+    lengths: np.ndarray
+
+    def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens [L] and mask [L] bool of one document."""
+        ...
+
+
+class Held:
+    """A store in memory, for small data."""
+
+    def __init__(self, documents: Sequence[Document]) -> None:
+        self.documents = [(np.asarray(t, np.int64), np.asarray(m, np.bool_)) for t, m in documents]
+        self.lengths = np.asarray([len(t) for t, _ in self.documents])
+
+    def read(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Store.read`."""
+        return self.documents[number]
+
+
+class Shuffled:
+    """Epochs over a store without end, each in an order of its own drawn from the seed."""
+
+    def __init__(self, store: Store, seed: int = 0) -> None:
+        if not len(store.lengths):
+            raise ValueError("the data holds no documents")
+        self.store, self.seed = store, seed
+        self._turn(0, 0)
+
+    def _turn(self, epoch: int, at: int) -> None:
+        self.epoch, self.at = epoch, at
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.store.lengths))
+
+    def take(self) -> int:
+        """The next document's number."""
+        if self.at == len(self.order):
+            self._turn(self.epoch + 1, 0)
+        self.at += 1
+        return int(self.order[self.at - 1])
+
+    def length(self, item: int) -> int:
+        """As `Source.length`."""
+        return int(self.store.lengths[item])
+
+    def read(self, item: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Source.read`."""
+        return self.store.read(item)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seed, epoch, place in it, and the number of documents it counts on."""
+        size = len(self.order)
+        return {"seed": self.seed, "epoch": self.epoch, "at": self.at, "documents": size}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As `Source.load_state_dict`; ValueError if the data has changed size since."""
+        if state["documents"] != len(self.order):
+            raise ValueError(
+                f"the checkpoint was trained on {state['documents']} documents, the data now "
+                f"holds {len(self.order)}; give the same data or start anew"
+            )
+        self.seed = state["seed"]
+        self._turn(state["epoch"], state["at"])
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class Stream:
+    """Documents made while training by `workers` processes, taken from them in turn.
+
+    `make(seed)` yields documents without end and must be importable by name; worker i runs
+    make(seed * 100003 + i). Resuming skips by making the consumed documents again.
+    """
+
+    def __init__(self, make: Make, seed: int = 0, workers: int = 1, ahead: int = 256) -> None:
+        self.make, self.seed, self.workers, self.ahead = make, seed, workers, ahead
+        self.taken = 0
+        self.context = multiprocessing.get_context("spawn")
+        self.running: list[tuple[Any, Any]] = []
+        self.chunks: list[list[Document]] = []
+
+    def _start(self) -> None:
+        for i in range(self.workers):
+            queue = self.context.Queue(4)
+            skip = self.taken // self.workers + (i < self.taken % self.workers)
+            job = (self.make, self.seed * 100_003 + i, skip, self.ahead // 4, queue)
+            process = self.context.Process(target=_work, args=job, daemon=True)
+            process.start()
+            self.running.append((process, queue))
+            self.chunks.append([])
+
+    def take(self) -> Document:
+        """The next document itself, as two lists."""
+        if not self.running:
+            self._start()
+        i = self.taken % self.workers
+        if not self.chunks[i]:
+            got = self.running[i][1].get()
+            if isinstance(got, str):
+                raise RuntimeError(f"data worker {i} failed:\n{got}")
+            self.chunks[i] = got
+        self.taken += 1
+        return self.chunks[i].pop()
+
+    def length(self, item: Document) -> int:
+        """As `Source.length`."""
+        return len(item[0])
+
+    def read(self, item: Document) -> tuple[np.ndarray, np.ndarray]:
+        """As `Source.read`."""
+        return np.asarray(item[0], np.int64), np.asarray(item[1], np.bool_)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Seed, workers, and documents taken."""
+        return {"seed": self.seed, "workers": self.workers, "taken": self.taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As `Source.load_state_dict`; ValueError for another number of workers."""
+        if state["workers"] != self.workers:
+            raise ValueError(
+                f"the checkpoint's data came from {state['workers']} workers, not {self.workers}; "
+                "use as many to resume exactly"
+            )
+        self.close()
+        self.seed, self.taken = state["seed"], state["taken"]
+
+    def close(self) -> None:
+        """End the worker processes."""
+        for process, queue in self.running:
+            process.terminate()
+            process.join()
+            queue.close()
+        self.running, self.chunks = [], []
+
+
+def _work(make: Make, seed: int, skip: int, size: int, queue: Any) -> None:
+    try:
+        documents = islice(iter(make(seed)), skip, None)
+        while chunk := [(list(t), list(m)) for t, m in islice(documents, size)]:
+            # reversed, so that the reader pops from the end
+            queue.put(chunk[::-1])
+        queue.put("the documents ended; `make` must yield without end")
+    except Exception:
+        import traceback
+
+        queue.put(traceback.format_exc())
