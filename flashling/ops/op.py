@@ -20,7 +20,8 @@ forced: str | None = None
 def op(**kernels: str) -> Callable[[F], F]:
     """Make a function an op. `cuda=".triton:norm"` names the kernel for a device type as
     module:function relative to the op's module; it is imported at its first use, so that a CPU
-    machine never loads Triton. The device is that of the first argument.
+    machine never loads Triton. `cuda="compile"` is the body itself, compiled: the gradient of a
+    chain of small steps in one pass. The device is that of the first argument.
     """
 
     def define(body: F) -> F:
@@ -29,6 +30,8 @@ def op(**kernels: str) -> Callable[[F], F]:
         def load(kind: str) -> Callable[..., Any]:
             if kind not in kernels:
                 return body
+            if kernels[kind] == "compile":
+                return torch.compile(body)
             module, name = kernels[kind].split(":")
             return getattr(import_module(module, body.__module__), name)
 

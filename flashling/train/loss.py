@@ -84,7 +84,7 @@ class Losses:
     num_second: int
 
 
-def losses(model: Ling, packed: Packed, scale: Tensor, mtp_scale: Tensor | None) -> Losses:
+def losses(model: Ling, packed: Packed, scale: Tensor, mtp_scale: Tensor | None = None) -> Losses:
     """Forward pass and losses of one packed batch.
 
     total = scale * (sum of next-token losses) + mtp_scale * (sum of MTP losses); scales are

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..op import op, wide
 
 
-@op()
+@op(cuda="compile")
 def swiglu(x: Tensor) -> Tensor:
     """x [..., 2F], gate then up -> silu(gate) * up [..., F]."""
     gate, up = x.chunk(2, -1)
@@ -44,8 +44,10 @@ def experts(
     k = chosen.shape[1]
     flat = chosen.flatten()
     order = flat.argsort(stable=True)
-    counts = torch.bincount(flat, minlength=len(gate_up))
-    hidden = swiglu(grouped_matmul(x[order // k], gate_up, counts))
+    # not bincount, which waits for the device
+    counts = torch.zeros(len(gate_up), dtype=flat.dtype, device=x.device)
+    counts.scatter_add_(0, flat, torch.ones_like(flat))
+    hidden = swiglu(grouped_matmul(x.index_select(0, order // k), gate_up, counts))
     found = grouped_matmul(hidden, down, counts)
     slots = torch.empty_like(found).index_copy(0, order, found).unflatten(0, (-1, k))
     total = wide(slots[:, 0]) * weights[:, 0, None]

@@ -115,6 +115,8 @@ def lightning(
     """
     c, num_heads = grid.chunk, q.shape[1]
     s = decay.to(q.device, wide(q).dtype)
+    if carry is not None and len(q) == len(grid.tails):
+        return _one_row_each(q, k, v, s, grid, carry)
     q, k, v = (_on_grid(x, grid) for x in (q, k, v))
     if carry is not None:
         _lay_tail(k, v, grid, carry)
@@ -131,7 +133,38 @@ def lightning(
     if carry is not None:
         _keep(k, v, states, grid, carry)
     flat = out.transpose(1, 2).reshape(-1, num_heads, v.shape[-1])
-    return flat[grid.new_at] * wq.shape[-1] ** -0.5
+    return flat.index_select(0, grid.new_at) * wq.shape[-1] ** -0.5
+
+
+def _one_row_each(q: Tensor, k: Tensor, v: Tensor, s: Tensor, grid: Grid, carry: Carry) -> Tensor:
+    """The same row of the same chunk without the rows that a decode step does not ask for."""
+    full = [n for n, t in enumerate(grid.tails) if t == grid.chunk]
+    if full:
+        _fold(carry, carry.slots[full], s, grid.chunk)
+    at = torch.tensor([t % grid.chunk for t in grid.tails], device=q.device)
+    carry.tail[carry.slots, 0, at] = k
+    carry.tail[carry.slots, 1, at] = v
+    # a lone sequence, the common case of a chat, is read in place
+    one = slice(int(carry.slots[0]), int(carry.slots[0]) + 1) if len(q) == 1 else carry.slots
+    end = int(at.max()) + 1
+    keys, values = wide(carry.tail[one, :, :end]).transpose(2, 3).unbind(1)  # [N, H, C, K]
+    ahead = at[:, None, None] - torch.arange(end, device=q.device)  # [N, 1, C]
+    mask = torch.exp(-s[:, None] * ahead.clamp(min=0)).masked_fill(ahead < 0, 0)
+    row = wide(q)[:, :, None]
+    scores = (row @ keys.mT) * mask[:, :, None]
+    reach = torch.exp(-s * (at[:, None] + 1))[..., None, None]
+    out = wide(scores.to(v.dtype)) @ values + (row @ carry.state[one].to(row.dtype)) * reach
+    return out[:, :, 0] * q.shape[-1] ** -0.5
+
+
+def _fold(carry: Carry, slots: Tensor, s: Tensor, chunk: int) -> None:
+    k, v = wide(carry.tail[slots]).transpose(2, 3).unbind(1)
+    back = torch.arange(chunk - 1, -1, -1, device=k.device, dtype=s.dtype)
+    fade = torch.exp(-s[:, None] * back)[..., None]
+    over = torch.exp(-s * chunk)[:, None, None]
+    carry.state[slots] = (carry.state[slots].to(k.dtype) * over + (k * fade).mT @ v).to(
+        carry.state.dtype
+    )
 
 
 def _on_grid(x: Tensor, grid: Grid) -> Tensor:
@@ -161,14 +194,14 @@ def _states(k: Tensor, v: Tensor, s: Tensor, grid: Grid, carry: Carry | None) ->
     found = [now]
     if grid.steps:
         closed = torch.cat([chunks for _, chunks in grid.steps])
-        sums = (k[closed] * fade).mT @ v[closed]
-        done = 0
-        for keep, chunks in grid.steps:
-            now = now if keep is None else now[keep]
-            now = now * over + sums[done : done + len(chunks)]
-            done += len(chunks)
+        sums = (k.index_select(0, closed) * fade).mT @ v.index_select(0, closed)
+        # split, not slices: its gradient is one concatenation
+        parts = sums.split([len(chunks) for _, chunks in grid.steps])
+        for (keep, _), part in zip(grid.steps, parts, strict=True):
+            now = now if keep is None else now.index_select(0, keep)
+            now = now * over + part
             found.append(now)
-    return torch.cat(found)[grid.order]
+    return torch.cat(found).index_select(0, grid.order)
 
 
 def _keep(k: Tensor, v: Tensor, states: Tensor | None, grid: Grid, carry: Carry) -> None:

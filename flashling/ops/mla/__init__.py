@@ -23,10 +23,15 @@ class Documents:
     starts: tuple[int, ...]
     device: torch.device
     groups: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
+    # the starts on the device, int32, and the longest document: what varlen kernels ask for
+    ends: Tensor = field(init=False)
+    longest: int = 0
     # what puts the groups' real rows, end to end, back into batch order
     order: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        self.ends = torch.tensor(self.starts, dtype=torch.int32).to(self.device)
+        self.longest = max(b - a for a, b in zip(self.starts, self.starts[1:], strict=False))
         kinds: dict[int, list[tuple[int, int]]] = {}
         for a, b in zip(self.starts, self.starts[1:], strict=False):
             kinds.setdefault(_padded(b - a), []).append((a, b))
@@ -52,7 +57,7 @@ def _padded(length: int) -> int:
     return -(-length // step) * step
 
 
-@op()
+@op(cuda=".flash:mla_expanded")
 def mla_expanded(
     q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int, docs: Documents
 ) -> Tensor:
@@ -61,20 +66,21 @@ def mla_expanded(
     q [T, H, N + P] (no-rope part, then rotated part), latent [T, R + P] (normed latent, then the
     rotated key that all heads share), kv_b [H * (N + V), R] -> [T, H, V]. Softmax in float32.
     """
-    k, v = _expand(latent, kv_b, q.shape[1], value_dim)
-    pad = q.shape[-1] - value_dim
-    # one width for q, k and v, so that the fast attention kernels take them
-    v = F.pad(v, (0, pad)) if pad > 0 and q.is_cuda else v
+    k, v = expand(latent, kv_b, q.shape[1], value_dim)
     outs = []
     for rows, real in docs.groups:
-        a, b, c = (x[rows].transpose(1, 2) for x in (q, k, v))  # [n, H, L, W]
+        # index_select and not indexing: its gradient needs no sort
+        flat = rows.flatten()
+        a, b, c = (x.index_select(0, flat).unflatten(0, rows.shape) for x in (q, k, v))
+        a, b, c = a.transpose(1, 2), b.transpose(1, 2), c.transpose(1, 2)  # [n, H, L, W]
         out = F.scaled_dot_product_attention(a, b, c, is_causal=True, scale=q.shape[-1] ** -0.5)
-        out = out.transpose(1, 2).flatten(0, 1)[..., :value_dim]
-        outs.append(out if real is None else out[real])
-    return torch.cat(outs)[docs.order]
+        out = out.transpose(1, 2).flatten(0, 1)
+        outs.append(out if real is None else out.index_select(0, real))
+    return torch.cat(outs).index_select(0, docs.order)
 
 
-def _expand(latent: Tensor, kv_b: Tensor, heads: int, value_dim: int) -> tuple[Tensor, Tensor]:
+def expand(latent: Tensor, kv_b: Tensor, heads: int, value_dim: int) -> tuple[Tensor, Tensor]:
+    """Keys [T, H, N + P] and values [T, H, V] of latents [T, R + P]."""
     rank = kv_b.shape[1]
     c, shared = latent.split([rank, latent.shape[-1] - rank], -1)
     kv = F.linear(c, kv_b).unflatten(-1, (heads, -1))
@@ -116,7 +122,7 @@ def mla_over(q: Tensor, context: Tensor, kv_b: Tensor, value_dim: int) -> Tensor
     """Expanded attention of the last rows of one sequence: q [n, H, N + P] over context
     [L, R + P] whose last n rows are the queries' own. Returns [n, H, V].
     """
-    k, v = _expand(context, kv_b, q.shape[1], value_dim)
+    k, v = expand(context, kv_b, q.shape[1], value_dim)
     place = torch.arange(len(context), device=q.device)
     seen = place <= len(context) - len(q) + torch.arange(len(q), device=q.device)[:, None]
     a, b, c = (x.transpose(0, 1)[None] for x in (q, k, v))

@@ -34,5 +34,7 @@ cases = [
     Case(mla_absorbed, "drafts", lambda m: _absorbed(m, [3, 1, 7], [3, 90, 20], 4, TOY)),
     Case(mla_over, "chunk", lambda m: _over(m, 20, 90, 4, TOY)),
     Case(mla_expanded, "prefill_8k", lambda m: _expanded(m, [8192], 32, FULL), "full"),
-    Case(mla_absorbed, "decode_64", lambda m: _absorbed(m, [1] * 64, [4096] * 64, 32, FULL), "full"),
+    Case(
+        mla_absorbed, "decode_64", lambda m: _absorbed(m, [1] * 64, [4096] * 64, 32, FULL), "full"
+    ),
 ]

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..op import op, wide
 
 
-@op()
+@op(cuda="compile")
 def norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
     """x [..., D] scaled to unit mean square over D, times weight [D].
 
@@ -18,7 +18,7 @@ def norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
     return (f * (f.square().mean(-1, keepdim=True) + eps).rsqrt()).to(x.dtype) * weight
 
 
-@op()
+@op(cuda="compile")
 def group_norm_gate(
     x: Tensor, weight: Tensor, gate: Tensor, groups: int, eps: float = 1e-6
 ) -> Tensor:

@@ -38,7 +38,7 @@ def rotary_table(
     return angle.cos() * scale, angle.sin() * scale
 
 
-@op()
+@op(cuda="compile")
 def rotate_half(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x [T, H, W]: pairs (d, d + n) of its first 2n dimensions rotated by cos, sin [T, n]; the
     dimensions after them pass through. Returned in x's dtype; computed in float32 or wider.
@@ -49,7 +49,7 @@ def rotate_half(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1).to(x.dtype)
 
 
-@op()
+@op(cuda="compile")
 def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x [T, H, 2n]: neighbouring pairs (2k, 2k + 1) rotated by cos, sin [T, n], order kept."""
     a, b = wide(x).unflatten(-1, (-1, 2)).unbind(-1)

@@ -1,0 +1,62 @@
+"""FSDP2 over two processes equals one process that accumulates their batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from flashling.train import checkpoint, recipes, train
+from flashling.train.optim import Optim
+from flashling.train.recipe import Recipe
+from flashling.train.schedule import Schedule
+
+
+def recipe(out: Path, matrices: str, accumulate: int) -> Recipe:
+    return recipes()["toy"]().with_(
+        out=str(out),
+        steps=4,
+        tokens=512,
+        accumulate=accumulate,
+        log_every=2,
+        optim=Optim(lr=1e-3, matrices=matrices),  # pyright: ignore[reportArgumentType]
+        schedule=Schedule(warmup=2),
+    )
+
+
+def work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    for matrices in ("adamw", "muon"):
+        meeting = f"file://{folder}/{matrices}.meet"
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+        train(recipe(Path(folder) / f"two-{matrices}", matrices, 1), quiet=True)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fsdp")
+    mp.spawn(work, (str(folder),), nprocs=2)
+    return folder
+
+
+@pytest.mark.parametrize("matrices", ["adamw", "muon"])
+def test_two_processes_equal_one(runs: Path, matrices: str) -> None:
+    alone = recipe(runs / f"one-{matrices}", matrices, 2)
+    train(alone, quiet=True)
+    folders = [runs / f"{n}-{matrices}" for n in ("one", "two")]
+    one, two = (checkpoint.load_weights(checkpoint.found(f)[-1]) for f in folders)
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        assert value.shape == two[name].shape
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5, msg=name)
+    state = [checkpoint.load_state(checkpoint.found(f)[-1]) for f in folders]
+    assert state[0]["loader"] == state[1]["loader"]
+
+
+def test_a_checkpoint_of_two_goes_on_alone(runs: Path) -> None:
+    folder = runs / "two-muon"
+    result = train(recipe(folder, "muon", 2).with_(steps=5), resume=True, quiet=True)
+    assert result.step == 5 and result.loss < 6
