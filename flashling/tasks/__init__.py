@@ -1,1 +1,0 @@
-"""Generators of training data and of task samples: plain Python, deterministic from a seed."""
