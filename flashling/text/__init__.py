@@ -1,0 +1,1 @@
+"""Text: tokens, the chat format, and text as it streams."""
