@@ -61,6 +61,4 @@ def part(like: Tensor, full: Tensor) -> Tensor:
         return full
     full = full.to(like.device_mesh.device_type)
     # every process holds the same full tensor, so none needs to send it
-    return distribute_tensor(
-        full, like.device_mesh, like.placements, src_data_rank=None
-    ).to_local()
+    return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None).to_local()

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.distributed_c10d import get_node_local_rank
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,14 @@ class World:
             return flag
         return bool(self.total(torch.tensor(int(flag), device=self.device)))
 
+    def mean(self, x: float) -> float:
+        """x averaged over all processes; a meeting point of all of them."""
+        if self.mesh is None:
+            return x
+        return (
+            float(self.total(torch.tensor(x, dtype=torch.float64, device=self.device))) / self.size
+        )
+
     def wait(self) -> None:
         """Until every process is here."""
         self.any(False)
@@ -49,7 +58,7 @@ def join(device: str | None = None) -> World:
         dist.init_process_group("nccl" if kind == "cuda" else "gloo")
     place = torch.device(kind)
     if kind == "cuda":
-        place = torch.device("cuda", dist.get_node_local_rank(fallback_rank=dist.get_rank()))
+        place = torch.device("cuda", get_node_local_rank(fallback_rank=dist.get_rank()))
         torch.cuda.set_device(place)
     mesh = init_device_mesh(kind, (dist.get_world_size(),), mesh_dim_names=("dp",))
     return World(dist.get_rank(), dist.get_world_size(), place, mesh)

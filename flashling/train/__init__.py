@@ -7,7 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .finish import export
+    from .loop import Result, train
+    from .optim import Optim
     from .recipe import Recipe
+    from .schedule import Schedule
+    from .shards import Shards, generate_shards, write_shard
 
 __all__ = [
     "Optim",
@@ -27,7 +32,7 @@ _HOME = {
     "Result": "loop",
     "Schedule": "schedule",
     "Shards": "shards",
-    "export": "merge",
+    "export": "finish",
     "generate_shards": "shards",
     "train": "loop",
     "write_shard": "shards",

@@ -51,9 +51,7 @@ def build(recipe: Recipe, world: parallel.World, *, quiet: bool = False) -> Run:
     has_mtp = recipe.mtp_weight > 0 and recipe.model.num_nextn_predict_layers > 0
     optimizer = Optimizer(model, recipe.optim, world, values)
     loader = Loader(recipe.data(), recipe.tokens, rank=world.rank, world=world.size)
-    log = Log(
-        recipe.folder, tensorboard=recipe.tensorboard, quiet=quiet, writes=world.rank == 0
-    )
+    log = Log(recipe.folder, tensorboard=recipe.tensorboard, quiet=quiet, writes=world.rank == 0)
     meter = Meter(recipe.model, world.device, has_mtp)
     run = Run(recipe, world, model, optimizer, Balance(model, world), loader, meter, log)
     run.loader_state = loader.state_dict()
@@ -67,7 +65,8 @@ def _model(recipe: Recipe, world: parallel.World) -> tuple[Ling, dict[str, Tenso
         model.init_weights(recipe.seed)
     else:
         model.load_state_dict(checkpoint.load_weights(recipe.start))
-    dtype = getattr(torch, recipe.dtype or ("bfloat16" if world.device.type == "cuda" else "float32"))
+    usual = "bfloat16" if world.device.type == "cuda" else "float32"
+    dtype = getattr(torch, recipe.dtype or usual)
     if dtype == torch.float64:
         model.double()
     values = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -104,7 +103,8 @@ def save_run(run: Run, *, full: bool) -> None:
                 "tokens": run.meter.total_tokens,
             }
         checkpoint.save(r.folder, run.step, weights, more)
-        checkpoint.prune(r.folder, r.keep, r.merge)
+        # one more than are merged: the last may lie off the even spacing
+        checkpoint.prune(r.folder, r.keep, r.merge + 1)
     run.world.wait()
 
 

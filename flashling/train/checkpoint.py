@@ -52,6 +52,11 @@ def load_state(folder: str | Path) -> dict[str, Any]:
     return torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True)
 
 
+def step_of(folder: Path) -> int:
+    """The step that a checkpoint was saved after."""
+    return int(folder.name.removeprefix("step-"))
+
+
 def found(root: Path, *, full: bool = False) -> list[Path]:
     """Checkpoints below `root`, oldest first; with `full`, only those a run can go on from."""
     folders = sorted(root.glob("step-*"))

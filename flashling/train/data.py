@@ -134,7 +134,8 @@ class Prefetch:
     def __init__(
         self, loader: Loader, device: torch.device, form: Form = "expanded", depth: int = 2
     ) -> None:
-        self.loader, self.device, self.form, self.depth = loader, device, form, depth
+        self.loader, self.device, self.depth = loader, device, depth
+        self.form: Form = form
         self.ahead: queue.Queue[Packed | BaseException] = queue.Queue(depth)
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.used: deque[tuple[Any, Packed]] = deque()

@@ -75,40 +75,55 @@ def train(
     return Result(run.step, run.meter.loss, reason)
 
 
-def _loop(
-    run: Run, feed: Iterator[Packed], asked: threading.Event, limit: float | None
-) -> Reason:
-    r, began = run.recipe, time.monotonic() - run.seconds
-    first = time.monotonic()
+def _loop(run: Run, feed: Iterator[Packed], asked: threading.Event, limit: float | None) -> Reason:
+    began = time.monotonic()
+    before = run.seconds
     run.log.event("start", step=run.step, processes=run.world.size, device=str(run.world.device))
     while True:
-        if r.steps is not None and run.step >= r.steps:
-            reason: Reason = "steps"
+        spent = time.monotonic() - began
+        is_asked = asked.is_set() or (limit is not None and spent >= limit)
+        reason = _why_stop(run, before + spent, is_asked)
+        if reason is not None:
             break
-        is_due = run.step % r.log_every == 0
-        # clocks and signals differ between processes, so they agree now and then
-        if run.world.size == 1 or is_due:
-            is_over = r.seconds is not None and run.seconds >= r.seconds
-            is_late = limit is not None and time.monotonic() - first >= limit
-            if run.world.any(is_over):
-                reason = "seconds"
-                break
-            if run.world.any(asked.is_set() or is_late):
-                reason = "stopped"
-                break
         one_step(run, feed)
-        run.seconds = time.monotonic() - began
-        if run.step % r.log_every == 0:
-            report(run)
-        if run.step % r.save_every == 0:
-            save_run(run, full=True)
-        elif r.snapshot_every and run.step % r.snapshot_every == 0:
-            save_run(run, full=False)
+        _after_step(run)
     if run.meter.steps:
         report(run)
     save_run(run, full=True)
     run.log.event("end", step=run.step, reason=reason, seconds=round(run.seconds, 3))
     return reason
+
+
+def _why_stop(run: Run, seconds: float, is_asked: bool) -> Reason | None:
+    """Whether to stop before the next step. Clocks and signals differ between processes, so many
+    agree on them now and then; the schedule reads the agreed clock only.
+    """
+    r, world = run.recipe, run.world
+    if world.size == 1 or run.step % r.log_every == 0:
+        run.seconds = world.mean(seconds)
+        is_asked = world.any(is_asked)
+    elif is_asked:
+        is_asked = False
+    if r.steps is not None and run.step >= r.steps:
+        return "steps"
+    if r.seconds is not None and run.seconds >= r.seconds:
+        return "seconds"
+    return "stopped" if is_asked else None
+
+
+def _after_step(run: Run) -> None:
+    r = run.recipe
+    if run.step % r.log_every == 0:
+        report(run)
+    if run.step % r.save_every == 0:
+        save_run(run, full=True)
+    elif r.snapshot_every and run.step % r.snapshot_every == 0:
+        save_run(run, full=False)
+    if r.evaluate and r.evaluate_every and run.step % r.evaluate_every == 0:
+        run.model.eval()
+        with torch.no_grad():
+            run.log.event("evaluate", step=run.step, **r.evaluate(run.model))
+        run.model.train()
 
 
 def one_step(run: Run, feed: Iterator[Packed]) -> None:

@@ -94,9 +94,7 @@ def losses(model: Ling, packed: Packed, scale: Tensor, mtp_scale: Tensor | None 
     assert past is not None
     hidden = model(batch, past)
     wanted = packed.following
-    following, right = cross_entropy(
-        hidden.index_select(0, wanted.rows), model.head, wanted.tokens
-    )
+    following, right = cross_entropy(hidden.index_select(0, wanted.rows), model.head, wanted.tokens)
     total = following * scale
     second = torch.zeros_like(following)
     if mtp_scale is not None:

@@ -90,7 +90,8 @@ class Group:
     def get(self, flat: Tensor) -> dict[str, Tensor]:
         """Whole tensors by name, on the CPU, out of `flat`."""
         triples = zip(self.names, self.params, self.views(flat), strict=True)
-        return {n: parallel.whole(p, x).cpu().clone() for n, p, x in triples}
+        # copied even on the CPU: a view would change, and be saved, with all of the flat tensor
+        return {n: parallel.whole(p, x).to("cpu", copy=True) for n, p, x in triples}
 
 
 class Optimizer:
@@ -125,7 +126,8 @@ class Optimizer:
             found = [(to, p.grad) for to, p in zip(group.grads, group.params, strict=True)]
             found = [(to, parallel.local(grad)) for to, grad in found if grad is not None]
             if found:
-                torch._foreach_add_([to for to, _ in found], [grad for _, grad in found])
+                sums, grads = ([pair[i] for pair in found] for i in range(2))
+                torch._foreach_add_(sums, grads)  # pyright: ignore[reportPrivateImportUsage]
             for p in group.params:
                 p.grad = None
 
@@ -185,7 +187,8 @@ class Optimizer:
     def publish(self) -> None:
         """Copy the masters into the working model."""
         for group in self.groups:
-            torch._foreach_copy_([parallel.local(p) for p in group.params], group.values)
+            mine = [parallel.local(p) for p in group.params]
+            torch._foreach_copy_(mine, group.values)  # pyright: ignore[reportPrivateImportUsage]
 
     def masters(self) -> dict[str, Tensor]:
         """Whole float32 parameters by name, copied to the CPU; all processes must call it."""

@@ -34,6 +34,7 @@ def pretrain(
         "steps": steps,
         "schedule": Schedule("constant", warmup=every),
         "snapshot_every": every,
+        "save_every": 5 * every,
         "merge": 4,
     }
     seed = changes.get("seed", 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config import ModelConfig
+from ..model.ling import Ling
 from ..model.past import Form
 from .optim import Optim
 from .schedule import Schedule
@@ -30,6 +31,8 @@ class Recipe:
     save_every, keep: full checkpoints, in steps. snapshot_every: weights alone, for merging.
     merge, merge_as: how many of the last saved weights make the final model, and the learning-rate
     decay that the merge stands for. max_bad: non-finite steps in a row that end the run.
+    evaluate: called with the model every `evaluate_every` steps, in every process; its figures are
+    logged.
     """
 
     name: str
@@ -59,6 +62,8 @@ class Recipe:
     merge: int = 1
     merge_as: Literal["linear", "sqrt"] = "linear"
     max_bad: int = 20
+    evaluate: Callable[[Ling], dict[str, float]] | None = None
+    evaluate_every: int = 0
 
     def __post_init__(self) -> None:
         if self.steps is None and self.seconds is None:
@@ -66,6 +71,16 @@ class Recipe:
         for what in ("tokens", "accumulate", "log_every", "save_every", "keep", "merge"):
             if getattr(self, what) < 1:
                 raise ValueError(f"recipe {self.name!r}: {what} {getattr(self, what)} must be >= 1")
+        if self.snapshot_every and self.save_every % self.snapshot_every:
+            raise ValueError(
+                f"recipe {self.name!r}: save_every {self.save_every} must be a multiple of "
+                f"snapshot_every {self.snapshot_every}, so that merged weights are evenly spaced"
+            )
+
+    @property
+    def spacing(self) -> int:
+        """Steps between saved weights."""
+        return self.snapshot_every or self.save_every
 
     @property
     def folder(self) -> Path:

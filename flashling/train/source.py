@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import queue
+import signal
+import traceback
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Protocol
@@ -125,12 +128,12 @@ class Stream:
 
     def _start(self) -> None:
         for i in range(self.workers):
-            queue = self.context.Queue(4)
+            made = self.context.Queue(4)
             skip = self.taken // self.workers + (i < self.taken % self.workers)
-            job = (self.make, self.seed * 100_003 + i, skip, self.ahead // 4, queue)
+            job = (self.make, self.seed * 100_003 + i, skip, max(1, self.ahead // 4), made)
             process = self.context.Process(target=_work, args=job, daemon=True)
             process.start()
-            self.running.append((process, queue))
+            self.running.append((process, made))
             self.chunks.append([])
 
     def take(self) -> Document:
@@ -139,12 +142,21 @@ class Stream:
             self._start()
         i = self.taken % self.workers
         if not self.chunks[i]:
-            got = self.running[i][1].get()
+            got = self._receive(i)
             if isinstance(got, str):
                 raise RuntimeError(f"data worker {i} failed:\n{got}")
             self.chunks[i] = got
         self.taken += 1
         return self.chunks[i].pop()
+
+    def _receive(self, worker: int) -> list[Document] | str:
+        process, made = self.running[worker]
+        while True:
+            try:
+                return made.get(timeout=5)
+            except queue.Empty:
+                if not process.is_alive():
+                    return f"it ended with exit code {process.exitcode}"
 
     def length(self, item: Document) -> int:
         """As `Source.length`."""
@@ -170,21 +182,21 @@ class Stream:
 
     def close(self) -> None:
         """End the worker processes."""
-        for process, queue in self.running:
+        for process, made in self.running:
             process.terminate()
             process.join()
-            queue.close()
+            made.close()
         self.running, self.chunks = [], []
 
 
-def _work(make: Make, seed: int, skip: int, size: int, queue: Any) -> None:
+def _work(make: Make, seed: int, skip: int, size: int, made: Any) -> None:
+    # an interrupt at the terminal reaches every process; the trainer ends its workers itself
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         documents = islice(iter(make(seed)), skip, None)
         while chunk := [(list(t), list(m)) for t, m in islice(documents, size)]:
             # reversed, so that the reader pops from the end
-            queue.put(chunk[::-1])
-        queue.put("the documents ended; `make` must yield without end")
+            made.put(chunk[::-1])
+        made.put("the documents ended; `make` must yield without end")
     except Exception:
-        import traceback
-
-        queue.put(traceback.format_exc())
+        made.put(traceback.format_exc())

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from flashling.train import checkpoint, recipes, train
+from flashling.train.finish import merged
 from flashling.train.merge import average, merge_weights
 from flashling.train.recipe import Recipe
 
@@ -65,13 +66,8 @@ def test_killed_twice_and_resumed_ends_on_the_same_bits(tmp_path: Path) -> None:
     at = checkpoint.load_state(checkpoint.found(cut.folder, full=True)[-1])["step"]
     assert 14 <= at < 30
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        train(cut, resume=True, quiet=True)
-        train(whole, quiet=True)
-    finally:
-        torch.set_num_threads(threads)
+    train(cut, resume=True, quiet=True)
+    train(whole, quiet=True)
     ends = [checkpoint.found(r.folder, full=True)[-1] for r in (whole, cut)]
     one, two = (checkpoint.load_weights(e) for e in ends)
     assert one.keys() == two.keys() and any(n.endswith("ffn.bias") for n in one)
@@ -84,12 +80,27 @@ def test_killed_twice_and_resumed_ends_on_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_what_is_kept(tmp_path: Path) -> None:
-    r = recipe(tmp_path).with_(steps=10, tokens=128, save_every=5, snapshot_every=1, keep=1, merge=3)
+    r = recipe(tmp_path).with_(
+        steps=10, tokens=128, save_every=5, snapshot_every=1, keep=1, merge=2
+    )
     train(r, quiet=True)
     names = [f.name for f in checkpoint.found(tmp_path)]
     assert names == ["step-00000008", "step-00000009", "step-00000010"]
     assert [f.name for f in checkpoint.found(tmp_path, full=True)] == names[-1:]
     assert not list(tmp_path.glob(".draft*"))
+
+
+def test_the_final_model_is_the_merge(tmp_path: Path) -> None:
+    r = recipe(tmp_path).with_(steps=7, tokens=128, save_every=4, snapshot_every=2, merge=2)
+    train(r, quiet=True)
+    each = {f.name[-1]: checkpoint.load_weights(f)["head"] for f in checkpoint.found(tmp_path)}
+    # step 7 is off the even spacing
+    torch.testing.assert_close(merged(r).head.detach(), (each["4"] + each["6"]) / 2)
+    assert torch.equal(merged(r.with_(merge=1)).head.detach(), each["7"])
+    with pytest.raises(ValueError, match="holds no checkpoint; train 'toy' first"):
+        merged(r.with_(out=str(tmp_path / "empty")))
+    with pytest.raises(ValueError, match="save_every 4 must be a multiple of snapshot_every 3"):
+        r.with_(snapshot_every=3)
 
 
 def test_an_unfinished_checkpoint_is_none(tmp_path: Path) -> None:
@@ -105,7 +116,9 @@ def test_merge_weights_are_decays() -> None:
     weights = merge_weights(4, "sqrt")
     assert sum(weights) == pytest.approx(1.0) and weights == sorted(weights, reverse=True)
     # the rate of a step between checkpoints j and j + 1 is what later checkpoints weigh together
-    assert [sum(weights[j:]) for j in range(4)] == pytest.approx([1, 0.5, 1 - 0.5**0.5, 1 - 0.75**0.5])
+    assert [sum(weights[j:]) for j in range(4)] == pytest.approx(
+        [1, 0.5, 1 - 0.5**0.5, 1 - 0.75**0.5]
+    )
     with pytest.raises(ValueError, match="'cubic' is unknown"):
         merge_weights(3, "cubic")
 

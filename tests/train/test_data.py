@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +9,10 @@ import pytest
 import torch
 
 from flashling.train.data import Loader, Prefetch, pack
-from flashling.train.shards import Document, Shards, generate_shards, write_shard
+from flashling.train.shards import Shards, generate_shards, write_shard
 from flashling.train.source import Held, Shuffled, Stream
 
-
-def made(seed: int) -> Iterator[Document]:
-    draw = np.random.default_rng(seed)
-    while True:
-        size = int(draw.integers(1, 30))
-        yield draw.integers(0, 200, size).tolist(), (draw.random(size) < 0.5).tolist()
-
-
-def some(count: int, seed: int = 0) -> list[Document]:
-    documents = made(seed)
-    return [next(documents) for _ in range(count)]
+from .documents import broken, made, some
 
 
 def test_pack_targets_stay_in_their_document() -> None:
@@ -71,9 +60,7 @@ def test_workers_write_the_same_shards_again(tmp_path: Path) -> None:
     generate_shards(made, tmp_path / "a", **options)
     once = Shards(tmp_path / "a")
     assert 400 <= once.lengths.sum() < 500
-    alone = write_shard(
-        made(3 * 100_003 + 1), tmp_path / "b" / "0", vocab_size=200, max_tokens=200
-    )
+    alone = write_shard(made(3 * 100_003 + 1), tmp_path / "b" / "0", vocab_size=200, max_tokens=200)
     assert alone.documents == (once.shard_of == 1).sum()
     assert (Shards(tmp_path / "b").tokens[0] == once.tokens[1]).all()
 
@@ -128,10 +115,21 @@ def test_a_stream_of_workers_goes_on_exactly() -> None:
     second = Loader(Stream(made, workers=2, ahead=16), 100, buffer=8)
     second.load_state_dict(state)
     same(first, second, 5)
-    # the first worker's first document is the first of its own seed
-    assert next(made(2 * 100_003))[0] == Stream(made, seed=2).make(2 * 100_003).__next__()[0]
     first.source.close()
     second.source.close()
+
+
+def test_a_stream_takes_from_workers_in_turn_and_tells_their_errors() -> None:
+    stream = Stream(made, seed=2, workers=2)
+    each = [made(2 * 100_003), made(2 * 100_003 + 1)]
+    for n in range(6):
+        assert stream.take()[0] == next(each[n % 2])[0]
+    stream.close()
+    stream = Stream(broken, ahead=4)
+    assert stream.take()[0] == [1, 2]
+    with pytest.raises(RuntimeError, match="data worker 0 failed:(.|\n)*no such verb"):
+        stream.take()
+    stream.close()
 
 
 def test_processes_share_the_batches_of_one() -> None:
@@ -157,7 +155,7 @@ def test_prefetch_keeps_order_and_passes_errors_on() -> None:
         assert expected.state == got.state
         assert got.past is not None and got.past.starts == got.batch.starts
     feed.close()
-    broken = Prefetch(Loader(Shuffled(Held([([1] * 9, [True] * 9)])), 4), torch.device("cpu"))
+    failing = Prefetch(Loader(Shuffled(Held([([1] * 9, [True] * 9)])), 4), torch.device("cpu"))
     with pytest.raises(ValueError, match="9 tokens"):
-        next(broken)
-    broken.close()
+        next(failing)
+    failing.close()

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from flashling.config import TOY
+from flashling.parallel import World
 from flashling.train import checkpoint, recipes, train
 from flashling.train.build import build
 from flashling.train.cost import train_flops
 from flashling.train.data import Prefetch
+from flashling.train.evaluate import held_out
 from flashling.train.loop import one_step
 from flashling.train.optim import Optim
 from flashling.train.recipe import Recipe
 from flashling.train.schedule import Schedule
 from flashling.train.source import Held, Shuffled
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def small(out: Path, **changes: object) -> Recipe:
@@ -57,10 +50,10 @@ def test_toy_learns(tmp_path: Path) -> None:
 # the tracer looks at .grad of what is no leaf, and hides the warning less well than it thinks
 @pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_recomputing_and_compiling_change_nothing(tmp_path: Path) -> None:
-    plain = small(tmp_path / "a")
+    plain = small(tmp_path / "a", steps=1)
     train(plain, quiet=True)
     for name, changes in {"b": {"recompute": True}, "c": {"compile": "eager"}}.items():
-        other = small(tmp_path / name, **changes)
+        other = small(tmp_path / name, steps=1, **changes)
         train(other, quiet=True)
         for key, value in weights(plain).items():
             torch.testing.assert_close(weights(other)[key], value, rtol=0, atol=1e-6, msg=key)
@@ -134,7 +127,7 @@ def test_progress_without_a_terminal_is_plain_lines(
 def test_flops_are_those_that_run(tmp_path: Path) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    run = build(small(tmp_path, tokens=600), torch_alone(), quiet=True)
+    run = build(small(tmp_path, tokens=600), World(), quiet=True)
     feed = Prefetch(run.loader, torch.device("cpu"))
     with FlopCounterMode(display=False) as counter:
         one_step(run, feed)
@@ -148,14 +141,27 @@ def test_flops_are_those_that_run(tmp_path: Path) -> None:
     assert 0.5 < told / counted < 1.2
 
 
-def torch_alone():  # noqa: ANN201
-    from flashling.parallel import World
-
-    return World()
-
-
 def test_a_recipe_must_end() -> None:
     with pytest.raises(ValueError, match="'x' has no end: give steps or seconds"):
         Recipe("x", TOY, lambda: Shuffled(Held([([1], [True])])))
     with pytest.raises(ValueError, match="tokens 0 must be >= 1"):
         Recipe("x", TOY, lambda: Shuffled(Held([([1], [True])])), steps=1, tokens=0)
+
+
+def test_held_out_loss_is_logged_and_leaves_the_run_alone(tmp_path: Path) -> None:
+    documents = [([65, 66, 67, 68] * n, [True] * 4 * n) for n in (3, 1, 5, 2)]
+    plain = small(tmp_path / "a")
+    watched = small(tmp_path / "b", evaluate=held_out(documents, 16), evaluate_every=2)
+    train(plain, quiet=True)
+    train(watched, quiet=True)
+    found = [r for r in records(watched.folder) if r.get("event") == "evaluate"]
+    assert [r["step"] for r in found] == [2, 4]
+    assert 4 < found[0]["held_out_loss"] < 7 and found[0]["held_out_accuracy"] < 0.5
+    for name, value in weights(plain).items():
+        assert torch.equal(value, weights(watched)[name]), name
+    # how the documents are cut into batches does not matter
+    run = build(plain, World(), quiet=True)
+    run.log.close()
+    model = run.model
+    one, two = (held_out(documents, n)(model) for n in (16, 1000))
+    assert one["held_out_loss"] == pytest.approx(two["held_out_loss"], rel=1e-5)

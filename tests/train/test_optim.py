@@ -157,7 +157,7 @@ def test_bfloat16_works_beside_float32_masters() -> None:
     values = {n: p.detach().clone() for n, p in m.named_parameters()}
     m.cast(torch.bfloat16)
     optimizer = Optimizer(m, Optim(matrices="adamw"), values=values)
-    assert m.layers[1].ffn.router.dtype == torch.float32
+    assert m.get_parameter("layers.1.ffn.router").dtype == torch.float32
     masters = optimizer.masters()
     for name, value in values.items():
         assert torch.equal(masters[name], value)
