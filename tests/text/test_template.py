@@ -100,7 +100,9 @@ def test_text_never_becomes_a_special_token(tokenizer: Tokenizer) -> None:
     assert sum(t in special for t in out) == 5
 
 
-@pytest.mark.parametrize("text", [*SPECIALS, "\x00\x1f", "🎉 é\r\n", "  two", "你好，世界", "a\tb", ""])
+@pytest.mark.parametrize(
+    "text", [*SPECIALS, "\x00\x1f", "🎉 é\r\n", "  two", "你好，世界", "a\tb", ""]
+)
 def test_round_trip(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
