@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -131,11 +132,13 @@ def save(
     folder: str | Path,
     *,
     dtype: torch.dtype = torch.bfloat16,
+    wide: tuple[str, ...] = ("bias",),
     shard_bytes: int = 4 << 30,
 ) -> None:
     """Write config.json and the weights under the published names into `folder`.
 
-    Matrices and norms are stored in `dtype`, expert biases in float32. Shards hold at most
+    Tensors are stored in `dtype`, those of our own last names in `wide` ("router", "bias") in
+    float32 at least. Shards hold at most
     `shard_bytes` (one tensor at least); the MTP layers go into a file of their own; an index
     names every tensor's file. Every file is written beside its place and then renamed.
     """
@@ -144,7 +147,8 @@ def save(
     config, own = model.config.with_(num_nextn_predict_layers=len(model.mtp)), model.state_dict()
     table = published(config)
     mtp = [t for t in table if "layers" in t.name and is_mtp(config, t.name)]
-    parts = list(_shards(table[: len(table) - len(mtp)], dtype, shard_bytes))
+    kinds = {t.name: _stored(t, dtype, wide) for t in table}
+    parts = list(_shards(table[: len(table) - len(mtp)], kinds, shard_bytes))
     places = {
         f"model-{i:05d}-of-{len(parts):05d}.safetensors": part for i, part in enumerate(parts, 1)
     }
@@ -152,7 +156,7 @@ def save(
         places["model-mtp-layer.safetensors"] = mtp
     total = 0
     for file, part in places.items():
-        tensors = {t.name: t.view(own).detach().to("cpu", _stored(t, dtype)) for t in part}
+        tensors = {t.name: t.view(own).detach().to("cpu", kinds[t.name]) for t in part}
         total += sum(x.nbytes for x in tensors.values())
         tensors = {n: x.contiguous() for n, x in tensors.items()}
         save_file(tensors, folder / f".{file}", metadata={"format": "pt"})
@@ -164,19 +168,18 @@ def save(
     config.write(folder)
 
 
-def _stored(t: Published, dtype: torch.dtype) -> torch.dtype:
-    return torch.float32 if t.param.endswith(".bias") and dtype.itemsize < 4 else dtype
+def _stored(t: Published, dtype: torch.dtype, wide: tuple[str, ...]) -> torch.dtype:
+    is_wide = t.param.rsplit(".", 1)[-1] in wide and dtype.itemsize < 4
+    return torch.float32 if is_wide else dtype
 
 
 def _shards(
-    table: list[Published], dtype: torch.dtype, shard_bytes: int
+    table: list[Published], kinds: dict[str, torch.dtype], shard_bytes: int
 ) -> Iterator[list[Published]]:
     part: list[Published] = []
     held = 0
     for t in table:
-        size = _stored(t, dtype).itemsize
-        for n in t.shape:
-            size *= n
+        size = math.prod(t.shape) * kinds[t.name].itemsize
         if part and held + size > shard_bytes:
             yield part
             part, held = [], 0

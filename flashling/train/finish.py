@@ -37,5 +37,5 @@ def export(
     from ..model import weights
 
     target = Path(folder or recipe.folder / "model")
-    weights.save(merged(recipe).cast(dtype), target)
+    weights.save(merged(recipe), target, dtype=dtype, wide=("router", "bias"))
     return target

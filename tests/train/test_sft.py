@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from flashling.config import TOY
+from flashling.model import weights
 from flashling.text.tokenizer import train_tokenizer
 from flashling.train import Shards, checkpoint, export, recipes, train, write_shard
 from flashling.train.finish import merged
@@ -79,10 +80,9 @@ def test_recipes_are_named_as_they_are_called() -> None:
 
 
 def test_a_run_is_exported_under_the_published_names(tmp_path: Path) -> None:
-    weights = pytest.importorskip("flashling.model.weights", exc_type=ImportError)
     r = recipes()["toy"]().with_(out=str(tmp_path), steps=2, tokens=128, log_every=1)
     train(r, quiet=True)
     folder = export(r, dtype=torch.float32)
-    found, expected = weights.load(folder), merged(r)
+    found, expected = weights.read(folder, torch.float32), merged(r)
     for name, value in expected.state_dict().items():
         assert torch.equal(found.state_dict()[name], value), name
