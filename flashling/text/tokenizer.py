@@ -20,9 +20,10 @@ SPECIALS = (
     "<think>",
     "</think>",
 )
-# a word with the space before it; one digit; a short run of Han characters; punctuation in short
-# runs; white space. Digits and punctuation stand alone, so that values are copied piece by piece.
-PATTERN = r" ?(?:(?!\p{Han})\p{L})+|\p{N}|\p{Han}{1,4}| ?[^\s\p{L}\p{N}]{1,2}|\s+"
+# a run of letters; one digit; one Han character; runs of the marks that build JSON; any other mark;
+# white space. Nothing is glued to a space or to a quote, so a value has the same tokens wherever it
+# stands, and copying it is copying tokens.
+PATTERN = r"(?:(?!\p{Han})\p{L})+|\p{N}|\p{Han}|(?:[{}\[\]\":,]| (?=[{\[\"]))+|[^\s\p{L}\p{N}]|\s+"
 
 
 class Tokenizer:

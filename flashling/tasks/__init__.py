@@ -1,0 +1,1 @@
+"""Generators of training data and of task samples: plain Python, deterministic from a seed."""

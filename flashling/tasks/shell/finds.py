@@ -1,0 +1,275 @@
+"""Requests for `find`, composed: what is looked for, its conditions, where, and what is done with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .values import Value, Values, quoted
+
+Made = tuple[str, str, str, list[str]]
+SEEK = {
+    "en": ("find", "find", "find all", "look for", "search for", "locate", "find me", "find every one of the"),
+    "zh": ("查找", "找出", "找到", "找", "搜索", "找一下", "搜一下", "寻找", "查一下"),
+}  # fmt: skip
+BIGGER = {
+    "en": ("larger than {}", "bigger than {}", "over {}", "above {}", "greater than {}", "of more than {}",
+           "that are over {}", "exceeding {}", "> {}"),
+    "zh": ("大于{}", "超过{}", "大小超过{}", "比{}大", "{}以上", ">{}"),
+}  # fmt: skip
+SMALLER = {
+    "en": ("smaller than {}", "under {}", "below {}", "less than {}", "of less than {}", "< {}"),
+    "zh": ("小于{}", "不到{}", "比{}小", "{}以下", "不超过{}"),
+}
+RECENT = {
+    "en": ("modified in the last {}", "changed in the last {}", "changed within the past {}", "modified within {}",
+           "touched in the past {}", "edited in the last {}", "updated during the last {}", "from the last {}",
+           "that changed in the last {}"),
+    "zh": ("最近{}修改过", "{}内改过", "最近{}改动过", "{}以内修改", "近{}更新过", "最近{}内有变动", "过去{}修改过"),
+}  # fmt: skip
+STALE = {
+    "en": ("older than {}", "not modified for {}", "last changed more than {} ago", "not touched in {}",
+           "untouched for over {}", "that haven't changed in {}", "more than {} old"),
+    "zh": ("超过{}没修改", "{}前", "{}以前", "{}没动过", "{}以上没改过", "早于{}", "{}之前修改"),
+}  # fmt: skip
+OWNED = {
+    "en": ("owned by {}", "that belong to {}", "belonging to user {}", "of user {}"),
+    "zh": ("属于{}", "{}拥有", "用户{}", "所有者是{}"),
+}
+NOUNS = {
+    ("f", "en"): ("files", "files", "regular files"),
+    ("f", "zh"): ("文件", "文件", "普通文件"),
+    ("d", "en"): ("directories", "folders", "subdirectories"),
+    ("d", "zh"): ("目录", "文件夹", "子目录"),
+    ("l", "en"): ("symlinks", "symbolic links"),
+    ("l", "zh"): ("符号链接", "软链接"),
+}
+NAMED = {
+    "exact": ({"en": ("{1} named {0}", "{1} called {0}", "{1} with the name {0}"),
+               "zh": ("名为{0}的{1}", "叫{0}的{1}", "名字是{0}的{1}", "文件名是{0}的{1}")}, "{}"),
+    "part": ({"en": ("{1} with {0} in the name", "{1} whose name contains {0}", "{1} that have {0} in their name",
+                     "{1} containing {0} in the name"),
+              "zh": ("名字里有{0}的{1}", "名字包含{0}的{1}", "文件名含有{0}的{1}", "名称带{0}的{1}")}, "*{}*"),
+    "head": ({"en": ("{1} starting with {0}", "{1} whose name starts with {0}", "{1} that begin with {0}"),
+              "zh": ("以{0}开头的{1}", "名字以{0}开头的{1}", "{0}开头的{1}")}, "{}*"),
+    "tail": ({"en": ("{1} ending with {0}", "{1} ending in {0}", "{1} whose name ends with {0}"),
+              "zh": ("以{0}结尾的{1}", "名字以{0}结尾的{1}", "{0}结尾的{1}")}, "*{}"),
+}  # fmt: skip
+
+
+@dataclass
+class Found:
+    """A `find` in the making: its tests, and how its conditions are said in one language."""
+
+    values: Values
+    lang: str
+    tests: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)
+    adjective: str = ""
+    noun: str = ""
+    kind: str = "f"
+
+    def pick(self, table: dict[str, tuple[str, ...]]) -> str:
+        """One of the language's phrasings."""
+        return self.values.rng.choice(table[self.lang])
+
+    def say(self, value: Value) -> str:
+        """The value as said, remembered as something no typo may touch."""
+        text = value.said(self.lang, self.values.rng)
+        self.said.append(text)
+        return text
+
+
+def _subject(f: Found) -> None:
+    rng, values = f.values.rng, f.values
+    chance = rng.random()
+    f.kind = "f" if chance < 0.84 else "d" if chance < 0.97 else "l"
+    plain = rng.choice(NOUNS[f.kind, f.lang])
+    if f.kind == "f" and chance < 0.5:
+        ext = values.of("ext")
+        f.tests.append(f"-name '*.{ext.text}'")
+        name = f.say(ext)
+        if f.lang == "en":
+            f.noun = rng.choice((f"{name} files",) * 5 + (f"files ending in .{ext.text}", f"*.{ext.text} files",
+                                 f"files with the extension {ext.text}", f"*.{ext.text}"))  # fmt: skip
+        else:
+            f.noun = rng.choice((f"{name}文件",) * 4 + (f"{name} 文件", f"扩展名为{ext.text}的文件", f"后缀是.{ext.text}的文件",
+                                 f"所有{name}文件", f"*.{ext.text}"))  # fmt: skip
+        return
+    f.tests.append(f"-type {f.kind}")
+    f.noun = plain
+    if chance < 0.72 or f.kind == "d" and rng.random() < 0.6:
+        form = rng.choice(
+            ("exact", "part", "part", "head", "tail") if f.kind == "f" else ("exact", "part")
+        )
+        phrases, pattern = NAMED[form]
+        value = values.file() if form == "exact" and f.kind == "f" else values.draw("name")
+        text = value.text.rsplit("/", 1)[-1]
+        ignore = rng.random() < 0.15
+        f.tests.append(f"-{'iname' if ignore else 'name'} '{pattern.format(text)}'")
+        f.noun = f.pick(phrases).format(f.say(Value(text, marked=0.25)), plain)
+        if ignore and f.lang == "en":
+            f.conditions.append(
+                rng.choice(("ignoring case", "case insensitive", "regardless of case"))
+            )
+        elif ignore:
+            f.noun = rng.choice(("不区分大小写地", "忽略大小写")) + f.noun
+
+
+def _sized(f: Found) -> None:
+    if f.kind != "f":
+        _owned(f)
+        return
+    if f.values.rng.random() < 0.2:
+        f.tests.append("-empty")
+        f.adjective = {"en": "empty ", "zh": "空"}[f.lang]
+        return
+    size, more = f.values.size(), f.values.rng.random() < 0.75
+    f.tests.append(f"-size {'+' if more else '-'}{size.text}")
+    f.conditions.append(f.pick(BIGGER if more else SMALLER).format(f.say(size)))
+
+
+def _timed(f: Found) -> None:
+    rng = f.values.rng
+    minutes, recent = rng.random() < 0.2, rng.random() < 0.6
+    span = f.values.draw("minutes" if minutes else "days")
+    f.tests.append(f"-m{'min' if minutes else 'time'} {'-' if recent else '+'}{span.text}")
+    f.conditions.append(f.pick(RECENT if recent else STALE).format(f.say(span)))
+
+
+def _owned(f: Found) -> None:
+    if f.kind == "d" and f.values.rng.random() < 0.6:
+        f.tests.append("-empty")
+        f.adjective = {"en": "empty ", "zh": "空"}[f.lang]
+        return
+    user = f.values.of("user")
+    f.tests.append(f"-user {user.text}")
+    f.conditions.append(f.pick(OWNED).format(f.say(user)))
+
+
+CONDITIONS = (_sized, _timed, _owned)
+# the order of tests in a command, whatever the order in which they were said
+ORDER = ("-type", "-name", "-iname", "-size", "-mtime", "-mmin", "-user", "-empty", "-not")
+
+
+def _around(f: Found) -> tuple[str, str]:
+    """The start of the command, and the place as said."""
+    rng, values = f.values.rng, f.values
+    where = values.draw("dir")
+    place = where.place(f.lang, rng)
+    f.said.append(where.text)
+    start = f"find {where.typed()}"
+    chance = rng.random()
+    if chance < 0.07:
+        depth = rng.randint(1, 4)
+        if depth == 1 and rng.random() < 0.7:
+            how = {"en": ("not in subfolders", "without descending into subdirectories", "only this level, no subfolders"),
+                   "zh": ("不包括子目录", "不进子目录", "只看这一层")}  # fmt: skip
+        else:
+            how = {"en": (f"at most {depth} levels deep", f"with max depth {depth}"),
+                   "zh": (f"最多{depth}层", f"深度不超过{depth}层")}  # fmt: skip
+        start += f" -maxdepth {depth}"
+        f.conditions.append("" if f.lang == "zh" else f.pick(how))
+        place = (
+            place if f.lang == "en" else f"{place}({f.pick(how)})" if place else f"{f.pick(how)},"
+        )
+    elif chance < 0.14:
+        skipped = values.pick("folder")
+        f.said.append(skipped)
+        f.tests.append(f"-not -path '*/{skipped}/*'")
+        how = {"en": (f"skipping {skipped}", f"but not in {skipped}", f"excluding {skipped}", f"except in {skipped}"),
+               "zh": (f"{skipped}除外", f"排除{skipped}", f"不包括{skipped}")}  # fmt: skip
+        f.conditions.append("" if f.lang == "zh" else f.pick(how))
+        place = place if f.lang == "en" else f"{place}({f.pick(how)})"
+    return start, place
+
+
+def _thing(f: Found, place: str) -> str:
+    """All of it as a noun phrase."""
+    rng = f.values.rng
+    conditions = [c for c in f.conditions if c]
+    if f.lang == "zh":
+        told = "".join(c + "的" for c in conditions)
+        noun = f.adjective + f.noun
+        if f.adjective and "的" in f.noun:
+            head, _, tail = f.noun.rpartition("的")
+            noun = f"{head}的{f.adjective}{tail}"
+        gap = "的" if place and place[-1] not in "(),的" and rng.random() < 0.6 else ""
+        return f"{place}{gap}{told}{noun}"
+    parts = [f.adjective + f.noun, *conditions]
+    parts.insert(rng.choice((1, len(parts))), place)
+    return " ".join(p for p in parts if p)
+
+
+def find(values: Values, lang: str) -> Made:
+    """A request for find, (form, phrase, command, values said)."""
+    rng = values.rng
+    f = Found(values, lang)
+    _subject(f)
+    bare = f.tests in (["-type f"], ["-type d"], ["-type l"])
+    count = rng.choices((0, 1, 2), (0 if bare else 4, 5, 1.2 if f.kind == "f" else 0))[0]
+    for condition in rng.sample(CONDITIONS, count):
+        condition(f)
+    start, place = _around(f)
+    f.tests.sort(key=lambda test: ORDER.index(test.split()[0]))
+    return _action(f, " ".join([start, *f.tests]), _thing(f, place))
+
+
+def _action(f: Found, command: str, thing: str) -> Made:
+    """What is done with the files found: shown, counted, deleted, taken elsewhere, looked at."""
+    rng, en = f.values.rng, f.lang == "en"
+    chance = rng.random()
+    if 0.56 <= chance < 0.7:
+        form, phrase = _counting(f, thing)
+        return form, phrase, command + " | wc -l", f.said
+    if 0.7 <= chance < 0.8 and f.kind != "l":
+        how = rng.choice(DELETE[f.lang]).format(_every(f) + thing)
+        tail = " -delete" if f.kind == "f" or "-empty" in command else " -exec rm -r {} +"
+        return "!", how, command + tail, f.said
+    if 0.8 <= chance < 0.92 and f.kind == "f":
+        target = f.values.folder().text
+        f.said.append(target)
+        verb = rng.choice(("mv", "cp"))
+        how = rng.choice(TAKE[verb][f.lang]).format(_every(f) + thing, target)
+        return "!", how, f"{command} -exec {verb} -t {quoted(target)} {{}} +", f.said
+    if chance >= 0.92 and f.kind == "f":
+        tail = rng.choice(tuple(TAILS))
+        form = "~" if "ls" in tail or "wc" in tail else "!"
+        return form, rng.choice(TAILS[tail][f.lang]).format(thing), command + tail, f.said
+    if rng.random() < 0.4 or chance >= 0.56:
+        return "~", thing, command, f.said
+    seek = f.pick(SEEK)
+    return "!", f"{seek} {thing}" if en else seek + thing, command, f.said
+
+
+def _every(f: Found) -> str:
+    return f.pick({"en": ("all ", "all the ", "every one of the ", ""), "zh": ("所有", "全部", "")})
+
+
+def _counting(f: Found, thing: str) -> tuple[str, str]:
+    form = f.values.rng.choice("?!")
+    return form, f.pick(HOW_MANY if form == "?" else COUNT).format(thing)
+
+
+HOW_MANY = {
+    "en": ("how many {} are there", "how many {}"),
+    "zh": ("{}有多少个", "有多少{}", "{}一共有几个", "{}的数量"),
+}
+COUNT = {
+    "en": ("count {}", "count the number of {}", "count all {}"),
+    "zh": ("统计{}的数量", "数一下{}", "统计{}有多少个", "计算{}的个数"),
+}
+DELETE = {
+    "en": ("delete {}", "remove {}", "delete {}", "get rid of {}", "erase {}"),
+    "zh": ("删除{}", "删掉{}", "把{}删了", "清理掉{}", "移除{}"),
+}
+TAKE = {
+    "mv": {"en": ("move {} to {}", "move {} into {}", "put {} into {}"), "zh": ("把{}移动到{}", "将{}移到{}")},
+    "cp": {"en": ("copy {} to {}", "copy {} into {}"), "zh": ("把{}复制到{}", "将{}拷贝到{}", "复制{}到{}")},
+}  # fmt: skip
+TAILS = {
+    " -exec ls -lh {} +": {"en": ("{} with their sizes", "{} with details"), "zh": ("{}的详细信息", "{}和它们的大小")},
+    " -exec wc -l {} +": {"en": ("the line counts of {}", "the number of lines in each of the {}"), "zh": ("{}各有多少行", "{}的行数")},
+    " -exec chmod +x {} +": {"en": ("make {} executable",), "zh": ("给{}加上执行权限", "让{}可执行")},
+    " -exec gzip {} +": {"en": ("gzip {}", "compress {} with gzip"), "zh": ("用gzip压缩{}", "把{}压缩成gz")},
+}  # fmt: skip
