@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .batch import Batch
     from .config import ModelConfig
+    from .llm import LLM
     from .model.ling import Ling
     from .model.oracle import generate
     from .sampling import Sampling
+    from .text.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["Batch", "Ling", "ModelConfig", "Sampling", "generate"]
+__all__ = ["Batch", "LLM", "Ling", "ModelConfig", "Sampling", "Tokenizer", "generate"]
 
 _HOME = {
     "Batch": "batch",
+    "LLM": "llm",
     "Ling": "model.ling",
     "ModelConfig": "config",
     "Sampling": "sampling",
+    "Tokenizer": "text.tokenizer",
     "generate": "model.oracle",
 }
 

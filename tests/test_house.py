@@ -21,7 +21,8 @@ FLOORS = [
     {"engine", "train"},
     {"llm"},
     {"evals", "rl", "server"},
-    {"cli", "__main__", "__init__"},
+    {"cli"},
+    {"__main__", "__init__"},
 ]
 FILE_LINES, FUNCTION_LINES, USUAL_LINES, PARAMETERS = 300, 50, 35, 8
 # files and functions whose budget is raised, each with its reason
@@ -169,7 +170,10 @@ def test_public_functions_have_docstrings() -> None:
                 continue
             for item in node.body:
                 named = isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
-                if named and not item.name.startswith("_") and not ast.get_docstring(item):
+                # an overload is documented by what it overloads
+                if not named or "overload" in map(ast.unparse, item.decorator_list):
+                    continue
+                if not item.name.startswith("_") and not ast.get_docstring(item):
                     bare.append(f"{f.relative_to(ROOT)}:{item.lineno} {item.name}")
     assert not bare
 

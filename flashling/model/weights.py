@@ -1,87 +1,133 @@
-"""Checkpoints under the published names: read and written tensor by tensor."""
+"""Checkpoints under the published names, plain or quantised: read and written weight by weight."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..config import ModelConfig
+from ..quant import Damaged, Plan, Scheme, detect
+from ..quant.detect import FOREIGN, PARTS
+from .files import INDEX, CheckpointError, Reader, files_of, write
 from .ling import Ling
 from .names import Published, is_mtp, published
 
-INDEX = "model.safetensors.index.json"
+__all__ = ["INDEX", "CheckpointError", "files_of", "load", "read", "save"]
+
 RENAMED = {"gate.e_score_correction_bias": "gate.expert_bias"}
+SUFFIXES = tuple(f".{part}" for part in (*PARTS, *FOREIGN))
 Progress = Callable[[int, int], None]
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read as it is; the message names file and tensor."""
 
 
 def _is_ignored(name: str) -> bool:
     return "slope" in name or "inv_freq" in name or name.startswith("model.mtp")
 
 
-def files_of(path: str | Path) -> dict[str, Path]:
-    """Which file of the folder `path` holds each tensor, by its name in the file."""
-    folder = Path(path)
-    index = folder / INDEX
-    if index.is_file():
+@dataclass
+class Source:
+    """A checkpoint folder held against the weight table of its config.
+
+    table: the weights that it holds, in file order. notes: what the user should know.
+    """
+
+    folder: Path
+    config: ModelConfig
+    table: list[Published] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._parts: dict[str, dict[str, tuple[str, Path]]] = {}
+        for name, file in files_of(self.folder).items():
+            if not _is_ignored(name):
+                weight, part = _weight_of(name)
+                self._parts.setdefault(weight, {})[part] = name, file
         try:
-            found = {n: folder / f for n, f in json.loads(index.read_text())["weight_map"].items()}
-        except (ValueError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{index} is not a weight index: {error}") from None
-        for file in sorted(set(found.values())):
-            if not file.is_file():
-                raise CheckpointError(f"{index} names {file.name}, which is missing: fetch it")
-        return found
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise CheckpointError(f"no safetensors files in {folder}: give a model's folder")
-    return {name: file for file in files for name in _open(file).keys()}  # noqa: SIM118
+            self._plan = Plan.read(self.config.quantization)
+        except ValueError as error:
+            raise CheckpointError(f"{self.folder / 'config.json'}: {error}") from None
+        self._reader = Reader()
+        self._match()
+
+    def _match(self) -> None:
+        table = published(self.config)
+        wanted = [t.name for t in table if is_mtp(self.config, t.name)]
+        if wanted and not any(n in self._parts for n in wanted):
+            self.notes = ["the checkpoint has no MTP layer: drafts by MTP are off"]
+            table = published(self.config, mtp=False)
+        missing = [t.name for t in table if t.name not in self._parts]
+        if missing:
+            raise CheckpointError(f"{self.folder} lacks {_listed(missing)}")
+        extra = sorted(self._parts.keys() - {t.name for t in table})
+        extra = [n for n in extra if not (self.notes and is_mtp(self.config, n))]
+        if extra:
+            names = [name for n in extra for name, _ in self._parts[n].values()]
+            raise CheckpointError(
+                f"{self.folder} holds {_listed(names)}, which the model has no place for"
+            )
+        self.table = table
+
+    def get(self, t: Published) -> tuple[Tensor, Scheme | None]:
+        """The weight, float32 where it was quantised, and the scheme in which it is stored."""
+        parts = self._parts[t.name]
+        tensors = {part: self._reader(file, name) for part, (name, file) in parts.items()}
+        try:
+            scheme = detect(tensors, t.shape, self._plan.of(t.name) if len(t.shape) == 2 else None)
+            found = scheme.unpack(tensors, shape=t.shape) if scheme else tensors["weight"]
+            if not torch.isfinite(found).all():
+                main = "weight" if "weight" in tensors else "weight_packed"
+                raise Damaged(main, "holds NaN or infinite values; fetch it again")
+        except Damaged as error:
+            name, file = parts[error.part]
+            raise CheckpointError(f"{file}: {name} {error}") from None
+        return found, scheme
+
+    def nbytes(self, t: Published) -> int:
+        """Bytes of the weight as it stands, or as bfloat16 where it is quantised."""
+        part = self._parts[t.name].get("weight")
+        stored = self._reader(part[1], part[0]).dtype if part else torch.bfloat16
+        return math.prod(t.shape) * max(stored.itemsize, 2)
 
 
-def _open(file: Path) -> Any:
-    try:
-        return safe_open(file, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is damaged or truncated: {error}; fetch it again") from None
+def _weight_of(name: str) -> tuple[str, str]:
+    """The published name that a stored tensor belongs to, and which part of it this is."""
+    for other, ours in RENAMED.items():
+        name = name.replace(other, ours)
+    base, _, part = name.rpartition(".")
+    return (f"{base}.weight", part) if f".{part}" in SUFFIXES else (name, "weight")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
 
 
 @torch.no_grad()
 def load(model: Ling, path: str | Path, *, progress: Progress | None = None) -> list[str]:
     """Fill `model` from the checkpoint folder `path`, converting to the model's dtypes.
 
-    Tensors are read one by one by a few threads, so that memory holds the model and little more.
-    progress(done, all) is called in tensors. Returns notes for the user: where the MTP layers
-    are missing they are switched off. Raises CheckpointError naming file and tensor.
+    Quantised weights (fp8 per channel or in blocks, int4 in groups, int8) are dequantised in
+    float32. Weights are read one by one by a few threads, so that memory holds the model and
+    little more. progress(done, all) is called in weights. Returns notes for the user: where the
+    MTP layers are missing they are switched off. Raises CheckpointError naming file and tensor.
     """
-    folder = Path(path)
-    files = {_known(n): (n, f) for n, f in files_of(folder).items() if not _is_ignored(n)}
-    table = published(model.config)
-    notes = _without_mtp(model, table, files)
-    if notes:
-        table = published(model.config, mtp=False)
-    missing = [t.name for t in table if t.name not in files]
-    if missing:
-        raise CheckpointError(f"{folder} lacks {_listed(missing)}")
-    extra = sorted(files.keys() - {t.name for t in table})
-    extra = extra if not notes else [n for n in extra if not is_mtp(model.config, n)]
-    if extra:
-        raise CheckpointError(f"{folder} holds {_listed(extra)}, which the model has no place for")
+    source = Source(Path(path), model.config)
+    if source.notes:
+        model.mtp = torch.nn.ModuleList()
     own = model.state_dict()
+
+    def fill(t: Published) -> None:
+        t.view(own).copy_(source.get(t)[0])
+
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        jobs = [pool.submit(_fill, t, *files[t.name], own) for t in table]
+        jobs = [pool.submit(fill, t) for t in source.table]
         try:
             for done, job in enumerate(as_completed(jobs), 1):
                 job.result()
@@ -90,41 +136,7 @@ def load(model: Ling, path: str | Path, *, progress: Progress | None = None) -> 
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return notes
-
-
-def _known(name: str) -> str:
-    for other, ours in RENAMED.items():
-        name = name.replace(other, ours)
-    return name
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{', '.join(names[:3])}{more}"
-
-
-def _without_mtp(model: Ling, table: list[Published], files: dict[str, Any]) -> list[str]:
-    wanted = [t.name for t in table if "layers" in t.name and is_mtp(model.config, t.name)]
-    if not wanted or any(n in files for n in wanted):
-        return []
-    model.mtp = torch.nn.ModuleList()
-    return ["the checkpoint has no MTP layer: drafts by MTP are off"]
-
-
-def _fill(t: Published, name: str, file: Path, own: dict[str, Tensor]) -> None:
-    with _open(file) as opened:
-        try:
-            found = opened.get_tensor(name)
-        except SafetensorError as error:
-            raise CheckpointError(f"{file}: {name} cannot be read: {error}") from None
-    if tuple(found.shape) != t.shape:
-        raise CheckpointError(
-            f"{file}: {name} has shape {list(found.shape)}, config.json asks for {list(t.shape)}"
-        )
-    if not torch.isfinite(found).all():
-        raise CheckpointError(f"{file}: {name} holds NaN or infinite values; fetch it again")
-    t.view(own).copy_(found)
+    return source.notes
 
 
 def save(
@@ -138,54 +150,31 @@ def save(
     """Write config.json and the weights under the published names into `folder`.
 
     Tensors are stored in `dtype`, those of our own last names in `wide` ("router", "bias") in
-    float32 at least. Shards hold at most
-    `shard_bytes` (one tensor at least); the MTP layers go into a file of their own; an index
-    names every tensor's file. Every file is written beside its place and then renamed.
+    float32 at least. Shards hold at most `shard_bytes` (one tensor at least); the MTP layers go
+    into a file of their own; an index names every tensor's file. Every file is written beside its
+    place and then renamed.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config, own = model.config.with_(num_nextn_predict_layers=len(model.mtp)), model.state_dict()
-    table = published(config)
-    mtp = [t for t in table if "layers" in t.name and is_mtp(config, t.name)]
-    kinds = {t.name: _stored(t, dtype, wide) for t in table}
-    parts = list(_shards(table[: len(table) - len(mtp)], kinds, shard_bytes))
-    places = {
-        f"model-{i:05d}-of-{len(parts):05d}.safetensors": part for i, part in enumerate(parts, 1)
-    }
-    if mtp:
-        places["model-mtp-layer.safetensors"] = mtp
-    total = 0
-    for file, part in places.items():
-        tensors = {t.name: t.view(own).detach().to("cpu", kinds[t.name]) for t in part}
-        total += sum(x.nbytes for x in tensors.values())
-        tensors = {n: x.contiguous() for n, x in tensors.items()}
-        save_file(tensors, folder / f".{file}", metadata={"format": "pt"})
-        os.replace(folder / f".{file}", folder / file)
-    names = {t.name: file for file, part in places.items() for t in part}
-    text = json.dumps({"metadata": {"total_size": total}, "weight_map": names}, indent=1)
-    (folder / f".{INDEX}").write_text(text)
-    os.replace(folder / f".{INDEX}", folder / INDEX)
+    # what is written here is plain, whatever the model was read from
+    config = model.config.with_(num_nextn_predict_layers=len(model.mtp), quantization=None)
+    table, own = {t.name: t for t in published(config)}, model.state_dict()
+    kinds = {t.name: _stored(t, dtype, wide) for t in table.values()}
+    sizes = {n: math.prod(t.shape) * kinds[n].itemsize for n, t in table.items()}
+    mtp = [n for n in table if is_mtp(config, n)]
+    write(
+        folder,
+        {n: size for n, size in sizes.items() if n not in set(mtp)},
+        mtp,
+        lambda n: {n: table[n].view(own).detach().to("cpu", kinds[n])},
+        shard_bytes,
+    )
     config.write(folder)
 
 
 def _stored(t: Published, dtype: torch.dtype, wide: tuple[str, ...]) -> torch.dtype:
     is_wide = t.param.rsplit(".", 1)[-1] in wide and dtype.itemsize < 4
     return torch.float32 if is_wide else dtype
-
-
-def _shards(
-    table: list[Published], kinds: dict[str, torch.dtype], shard_bytes: int
-) -> Iterator[list[Published]]:
-    part: list[Published] = []
-    held = 0
-    for t in table:
-        size = math.prod(t.shape) * kinds[t.name].itemsize
-        if part and held + size > shard_bytes:
-            yield part
-            part, held = [], 0
-        part.append(t)
-        held += size
-    yield part
 
 
 def read(path: str | Path, dtype: torch.dtype = torch.bfloat16, **overrides: Any) -> Ling:

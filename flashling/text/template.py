@@ -117,10 +117,10 @@ def _role(role: str) -> list[Piece]:
 def _turns(
     messages: Sequence[Message], tools: Sequence[dict] | None, thinking: bool | None
 ) -> Iterator[list[Piece]]:
-    _check(messages)
+    check(messages)
     rest = list(messages)
     first = rest.pop(0) if rest and rest[0]["role"] == "system" else None
-    text = _system(_text(first) if first else "", tools, thinking)
+    text = _system(text_of(first) if first else "", tools, thinking)
     yield [*_role("system"), Piece(text), Piece("<|role_end|>", True)]
     users = [i for i, m in enumerate(rest) if m["role"] == "user"]
     last_user = users[-1] if users else -1
@@ -130,11 +130,11 @@ def _turns(
         elif m["role"] == "tool":
             opens = i == 0 or rest[i - 1]["role"] != "tool"
             closes = i + 1 == len(rest) or rest[i + 1]["role"] != "tool"
-            body = Piece(f"\n<tool_response>\n{_text(m)}\n</tool_response>")
+            body = Piece(f"\n<tool_response>\n{text_of(m)}\n</tool_response>")
             end = [Piece("<|role_end|>", True)] if closes else []
             yield [*(_role("tool") if opens else []), body, *end]
         else:
-            yield [*_role(m["role"]), Piece(_text(m)), Piece("<|role_end|>", True)]
+            yield [*_role(m["role"]), Piece(text_of(m)), Piece("<|role_end|>", True)]
 
 
 def _system(text: str, tools: Sequence[dict] | None, thinking: bool | None) -> str:
@@ -151,7 +151,7 @@ def _system(text: str, tools: Sequence[dict] | None, thinking: bool | None) -> s
 
 
 def _assistant(m: Message, keeps_reasoning: bool) -> list[Piece]:
-    said, calls, thought = _text(m), m.get("tool_calls") or [], m.get("reasoning")
+    said, calls, thought = text_of(m), m.get("tool_calls") or [], m.get("reasoning")
     body: list[Piece] = []
     if thought and keeps_reasoning:
         body += [Piece("\n"), Piece("<think>", True), Piece(f"\n{thought}\n")]
@@ -170,14 +170,16 @@ def _assistant(m: Message, keeps_reasoning: bool) -> list[Piece]:
     return [*_role("assistant"), *(Piece(p.text, p.is_special, True) for p in body)]
 
 
-def _text(m: Message) -> str:
+def text_of(m: Message) -> str:
+    """A message's content as one text: "" for null, text parts joined."""
     content = m.get("content")
     if isinstance(content, list):
         return "".join(part["text"] for part in content)
     return content or ""
 
 
-def _check(messages: Sequence[Message]) -> None:
+def check(messages: Sequence[Message]) -> None:
+    """Refuse malformed messages with a ValueError that names the first of them."""
     called = False
     for i, m in enumerate(messages):
         role = m.get("role")

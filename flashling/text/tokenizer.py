@@ -26,6 +26,16 @@ SPECIALS = (
 PATTERN = r"(?:(?!\p{Han})\p{L})+|\p{N}|\p{Han}|(?:[{}\[\]\":,]| (?=[{\[\"]))+|[^\s\p{L}\p{N}]|\s+"
 
 
+def _byte_symbols() -> dict[str, int]:
+    """The printable character that stands for each byte in a byte-level vocabulary."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [b for b in range(256) if b not in shown]
+    return {chr(b): b for b in shown} | {chr(256 + i): b for i, b in enumerate(hidden)}
+
+
+BYTES = _byte_symbols()
+
+
 class Tokenizer:
     """Text to ids and back. Text from users never becomes a special token."""
 
@@ -34,6 +44,8 @@ class Tokenizer:
         self.source = source
         self._all = Bpe.from_str(source)
         plain = json.loads(source)
+        if "ByteLevel" not in json.dumps(plain.get("decoder")):
+            raise ValueError("its decoder is not ByteLevel; only byte-level vocabularies are read")
         # a second one without the added tokens: their text is then ordinary text
         plain["added_tokens"] = []
         plain["post_processor"] = None
@@ -68,6 +80,11 @@ class Tokenizer:
         """The ids that end an answer."""
         return tuple(self.id(t) for t in ("<|role_end|>", "<|endoftext|>") if self.has(t))
 
+    @property
+    def specials(self) -> tuple[str, ...]:
+        """The texts of the special tokens."""
+        return tuple(self._special)
+
     def has(self, special: str) -> bool:
         """Whether `special` is one token of its own."""
         return special in self._special
@@ -86,6 +103,18 @@ class Tokenizer:
         """The text of ids; bytes that are no whole character become replacement characters."""
         kept = [i for i in ids if not (skip_special and i in self._special_ids)]
         return self._all.decode(kept, skip_special_tokens=False)
+
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes that `token` stands for, perhaps not whole characters; none where it is only
+        padding.
+        """
+        text = self._all.id_to_token(token)
+        if text is None:
+            return b""
+        # every symbol of the vocabulary stands for a byte; other text stands for itself
+        if any(c not in BYTES for c in text):
+            return text.encode()
+        return bytes(BYTES[c] for c in text)
 
     def is_special(self, token: int) -> bool:
         """Whether `token` is a special token's id."""

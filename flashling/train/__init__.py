@@ -38,7 +38,7 @@ _HOME = {
     "write_shard": "shards",
 }
 # modules with a table RECIPES of functions that return a recipe
-ROOMS = ("pretrain", "sft")
+ROOMS = ("pretrain", "sft", "nano")
 
 
 def recipes() -> dict[str, Callable[[], Recipe]]:

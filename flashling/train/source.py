@@ -115,12 +115,12 @@ class Shuffled:
 class Stream:
     """Documents made while training by `workers` processes, taken from them in turn.
 
-    `make(seed)` yields documents without end and must be importable by name; worker i runs
-    make(seed * 100003 + i). Resuming skips by making the consumed documents again.
+    `make(seed)` yields documents without end and must be importable by name. A worker begins anew
+    with another seed every `block` documents, so that resuming makes at most so many again.
     """
 
-    def __init__(self, make: Make, seed: int = 0, workers: int = 1, ahead: int = 256) -> None:
-        self.make, self.seed, self.workers, self.ahead = make, seed, workers, ahead
+    def __init__(self, make: Make, seed: int = 0, workers: int = 1, block: int = 4096) -> None:
+        self.make, self.seed, self.workers, self.block = make, seed, workers, block
         self.taken = 0
         self.context = multiprocessing.get_context("spawn")
         self.running: list[tuple[Any, Any]] = []
@@ -130,7 +130,7 @@ class Stream:
         for i in range(self.workers):
             made = self.context.Queue(4)
             skip = self.taken // self.workers + (i < self.taken % self.workers)
-            job = (self.make, self.seed * 100_003 + i, skip, max(1, self.ahead // 4), made)
+            job = (self.make, self.seed * 100_003 + i, skip, self.block, made)
             process = self.context.Process(target=_work, args=job, daemon=True)
             process.start()
             self.running.append((process, made))
@@ -167,8 +167,9 @@ class Stream:
         return np.asarray(item[0], np.int64), np.asarray(item[1], np.bool_)
 
     def state_dict(self) -> dict[str, Any]:
-        """Seed, workers, and documents taken."""
-        return {"seed": self.seed, "workers": self.workers, "taken": self.taken}
+        """Seed, workers, documents a block, and documents taken."""
+        kept = ("seed", "workers", "block", "taken")
+        return {name: getattr(self, name) for name in kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """As `Source.load_state_dict`; ValueError for another number of workers."""
@@ -178,7 +179,7 @@ class Stream:
                 "use as many to resume exactly"
             )
         self.close()
-        self.seed, self.taken = state["seed"], state["taken"]
+        self.seed, self.taken, self.block = state["seed"], state["taken"], state["block"]
 
     def close(self) -> None:
         """End the worker processes."""
@@ -189,14 +190,22 @@ class Stream:
         self.running, self.chunks = [], []
 
 
-def _work(make: Make, seed: int, skip: int, size: int, made: Any) -> None:
+def _work(make: Make, seed: int, skip: int, block: int, made: Any) -> None:
     # an interrupt at the terminal reaches every process; the trainer ends its workers itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        documents = islice(iter(make(seed)), skip, None)
-        while chunk := [(list(t), list(m)) for t, m in islice(documents, size)]:
-            # reversed, so that the reader pops from the end
-            made.put(chunk[::-1])
-        made.put("the documents ended; `make` must yield without end")
+        number, skip = divmod(skip, block)
+        # documents handed over at once
+        size = max(1, block // 64)
+        while True:
+            documents = islice(iter(make(seed + number * 10_007)), skip, block)
+            count = skip
+            while chunk := [(list(t), list(m)) for t, m in islice(documents, size)]:
+                count += len(chunk)
+                # reversed, so that the reader pops from the end
+                made.put(chunk[::-1])
+            if count < block:
+                raise ValueError("the documents ended; `make` must yield without end")
+            number, skip = number + 1, 0
     except Exception:
         made.put(traceback.format_exc())

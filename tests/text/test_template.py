@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flashling.text.template import render, render_text
 from flashling.text.tokenizer import SPECIALS, Tokenizer, train_tokenizer
@@ -98,6 +100,27 @@ def test_text_never_becomes_a_special_token(tokenizer: Tokenizer) -> None:
     tool = {"type": "function", "function": {"name": nasty, "parameters": {}}}
     out = render([{"role": "system", "content": nasty}], [tool], tokenizer=tokenizer).tokens
     assert sum(t in special for t in out) == 5
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.sampled_from([*SPECIALS, *"<>|/", "role", "好", "\n"])).map("".join))
+def test_whatever_users_write_is_text(tokenizer: Tokenizer, text: str) -> None:
+    def chat(said: str) -> list[dict[str, Any]]:
+        f = {"name": said, "arguments": {said: said}}
+        used = {"role": "assistant", "content": said, "tool_calls": [{"function": f}]}
+        others = [{"role": r, "content": said} for r in ("tool", "system", "user")]
+        thought = {"role": "assistant", "content": said, "reasoning": f"{said} "}
+        asked = {"role": "user", "content": [{"type": "text", "text": said}] * 2}
+        return [asked, used, *others, thought]
+
+    def specials(said: str) -> list[int]:
+        tokens = render(chat(said), tokenizer=tokenizer).tokens
+        return [t for t in tokens if tokenizer.is_special(t)]
+
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert specials(text) == specials("x")
+    tokens = render(chat(text), tokenizer=tokenizer).tokens
+    assert tokenizer.decode(tokens) == render_text(chat(text))
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,9 @@ def test_a_shuffled_loader_goes_on_exactly() -> None:
 
 
 def test_a_stream_of_workers_goes_on_exactly() -> None:
-    first = Loader(Stream(made, seed=2, workers=2, ahead=16), 100, buffer=8)
+    first = Loader(Stream(made, seed=2, workers=2, block=16), 100, buffer=8)
     state = [next(first).state for _ in range(5)][-1]
-    second = Loader(Stream(made, workers=2, ahead=16), 100, buffer=8)
+    second = Loader(Stream(made, workers=2, block=16), 100, buffer=8)
     second.load_state_dict(state)
     same(first, second, 5)
     first.source.close()
@@ -125,7 +125,7 @@ def test_a_stream_takes_from_workers_in_turn_and_tells_their_errors() -> None:
     for n in range(6):
         assert stream.take()[0] == next(each[n % 2])[0]
     stream.close()
-    stream = Stream(broken, ahead=4)
+    stream = Stream(broken, block=4)
     assert stream.take()[0] == [1, 2]
     with pytest.raises(RuntimeError, match="data worker 0 failed:(.|\n)*no such verb"):
         stream.take()

@@ -1,0 +1,1 @@
+"""Agents: a loop between a model and its tools. The model comes as a callable."""

@@ -1,0 +1,198 @@
+"""`flashling info`: what a model is made of, and where it fits. Arithmetic on its config alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import PRESETS, ModelConfig
+from .terminal import paint, table
+
+if TYPE_CHECKING:
+    from ..model.names import Published
+
+DEVICES = (24, 48, 80, 96, 128, 141)
+# of a device's memory; the rest is the driver's, the activations' and the allocator's
+USABLE = 0.92
+FORMATS: tuple[str, ...] = ("bf16", "fp8", "int4")
+CHUNK, USUAL = 64, 8192
+GB, GIB, MIB = 1e9, 2**30, 2**20
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Memory of a model: weights in bytes by format; bytes that each token and each sequence
+    keeps (bf16 latents; float32 states and the open chunk in bf16).
+    """
+
+    weights: dict[str, float]
+    token: int
+    state: int
+    tail: int
+
+    @property
+    def sequence(self) -> int:
+        """Bytes of a sequence beside its tokens."""
+        return self.state + self.tail
+
+
+def info(model: str = "embedded", /) -> None:
+    """Show a model's shape, its parameters, its memory, and what fits where.
+
+    Parameters
+    ----------
+    model
+        A model's folder, or a name: ling-flash, ling-1t, ling-mini, nano, toy.
+    """
+    name, config = _config(model)
+    total, active = parameters(config)
+    print(paint(name, "bold"))
+    print(f"  {_shape(config)}\n")
+    print(
+        f"parameters: {_count(sum(total.values()))}, of them active for a token: {_active(active)}"
+    )
+    rows = [[part, _count(n), _count(active[part])] for part, n in total.items() if n]
+    print(table([["part", "parameters", "active"], *rows]), end="\n\n")
+    s = sizes(config)
+    print("memory")
+    print(table([[f"weights, {f}", _bytes(s.weights[f])] for f in FORMATS]))
+    print(table([["cache per token (MLA latents, bf16)", _bytes(s.token)]]))
+    state = f"{_bytes(s.state)} + {_bytes(s.tail)}"
+    print(table([["state per sequence (float32) and its open chunk", state]]), end="\n\n")
+    usual = min(USUAL, config.max_position_embeddings)
+    print(f"what fits: the longest context of one sequence (sequences of {usual:,} tokens at once)")
+    rows = [[f"{d} GB", *(_fit(s, config, f, d) for f in FORMATS)] for d in DEVICES]
+    print(table([["device", *FORMATS], *rows]))
+
+
+def _config(model: str) -> tuple[str, ModelConfig]:
+    wanted = set(model.lower().split("-"))
+    named = [n for n in PRESETS if n == model.lower() or wanted <= set(n.split("-"))]
+    if model == "embedded":
+        from .. import nano
+
+        return "embedded model", ModelConfig.read(nano.path())
+    if len(named) == 1 and not Path(model).exists():
+        return named[0], PRESETS[named[0]]
+    if not Path(model).exists():
+        raise ValueError(f"{model!r} is no folder and no name; names: {', '.join(PRESETS)}")
+    return str(model), ModelConfig.read(model)
+
+
+def _shape(c: ModelConfig) -> str:
+    return (
+        f"{c.num_hidden_layers} layers ({len(c.lightning_layers)} Lightning, "
+        f"{sum(c.is_mla(i) for i in range(c.num_hidden_layers))} MLA), {c.num_nextn_predict_layers}"
+        f" MTP; width {c.hidden_size:,}, {c.num_attention_heads} heads of {c.head_dim}; "
+        f"{c.num_experts} experts, {c.num_experts_per_tok} for each token; vocabulary "
+        f"{c.vocab_size:,}; {c.max_position_embeddings:,} positions"
+    )
+
+
+def parameters(config: ModelConfig) -> tuple[dict[str, int], dict[str, int]]:
+    """Parameters by component: all, and those that one token passes through (the embedding table
+    counts whole, as in the published figure; the MTP layer is not active).
+    """
+    from ..model.names import published
+
+    parts: tuple[str, ...] = (
+        "embedding",
+        "Lightning layers",
+        "MLA layers",
+        "dense feed-forward",
+        "routed experts",
+        "shared experts",
+        "routers",
+        "norms",
+        "head",
+        "MTP layer",
+    )
+    total: dict[str, int] = dict.fromkeys(parts, 0)
+    active: dict[str, int] = dict.fromkeys(parts, 0)
+    for t in published(config):
+        part, n = _part(config, t), math.prod(t.shape)
+        total[part] += n
+        active[part] += 0 if part == "MTP layer" else n
+    share = config.num_experts_per_tok / config.num_experts
+    active["routed experts"] = round(active["routed experts"] * share)
+    return total, active
+
+
+def _part(c: ModelConfig, t: Published) -> str:
+    if t.param.startswith("mtp."):
+        return "MTP layer"
+    if not t.param.startswith("layers."):
+        return {"embed.weight": "embedding", "head": "head"}.get(t.param, "norms")
+    _, layer, room, *last = t.param.split(".")
+    if not last:
+        return "norms"
+    if room == "mixer":
+        return "MLA layers" if c.is_mla(int(layer)) else "Lightning layers"
+    if last[0] in ("router", "bias"):
+        return "routers"
+    if last[0] == "shared":
+        return "shared experts"
+    return "routed experts" if t.expert is not None else "dense feed-forward"
+
+
+def sizes(config: ModelConfig) -> Sizes:
+    """Memory by the formats of published checkpoints: fp8 with a 16-bit scale for each row of every
+    projection; int4 for the routed experts, a 16-bit scale for each 32 weights.
+    """
+    from ..model.names import published
+
+    weights: dict[str, float] = dict.fromkeys(FORMATS, 0.0)
+    for t in published(config):
+        for form, size in zip(FORMATS, _stored(t), strict=True):
+            weights[form] += size
+    c, linear = config, len(config.lightning_layers)
+    width = c.num_attention_heads * c.head_dim
+    latents = sum(c.is_mla(i) for i in range(c.num_hidden_layers))
+    return Sizes(
+        weights,
+        token=latents * c.latent_dim * 2,
+        state=linear * width * c.head_dim * 4,
+        tail=linear * 2 * CHUNK * width * 2,
+    )
+
+
+def _stored(t: Published) -> Iterator[float]:
+    n, last = math.prod(t.shape), t.param.rsplit(".", 1)[-1]
+    is_projection = len(t.shape) == 2 and last not in ("weight", "head", "router", "eh")
+    wide = 4 * n if last == "bias" else 2 * n
+    yield wide
+    yield n + 2 * t.shape[0] if is_projection else wide
+    yield n / 2 + n / 16 if t.expert is not None else wide
+
+
+def _fit(s: Sizes, c: ModelConfig, form: str, device: int) -> str:
+    room = device * GB * USABLE - s.weights[form]
+    longest = int((room - s.sequence) // s.token)
+    if longest < 1:
+        return "-"
+    usual = min(USUAL, c.max_position_embeddings)
+    together = int(room // (s.sequence + usual * s.token))
+    shown = min(longest, c.max_position_embeddings)
+    return f"{shown:,} ({together:,})"
+
+
+def _count(n: int) -> str:
+    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if n >= size:
+            return f"{n / size:,.2f} {unit}"
+    return str(n)
+
+
+def _active(active: dict[str, int]) -> str:
+    n = sum(active.values())
+    return f"{_count(n)} ({_count(n - active['embedding'])} without the embedding table)"
+
+
+def _bytes(n: float) -> str:
+    for size, unit in ((GIB, "GiB"), (MIB, "MiB"), (2**10, "KiB")):
+        if n >= size:
+            return f"{n / size:,.2f} {unit}"
+    return f"{n:,.0f} bytes"

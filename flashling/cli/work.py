@@ -1,0 +1,132 @@
+"""`flashling train`, `eval` and `quantize`: the long jobs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from dataclasses import fields, is_dataclass, replace
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+from .terminal import note, progress, table
+
+
+def train(
+    recipe: str | None = None,
+    /,
+    *changes: str,
+    list: bool = False,
+    resume: bool = False,
+    limit: float | None = None,
+    export: Path | None = None,
+) -> int:
+    """Run a training recipe. Ctrl-C saves and stops; --resume goes on.
+
+    Parameters
+    ----------
+    recipe
+        Its name; --list shows them.
+    changes
+        Fields of the recipe to change: steps=100 optim.lr=1e-3 out=runs/other.
+    list
+        Show the recipes.
+    resume
+        Go on from the last checkpoint in the recipe's folder.
+    limit
+        Save and stop after so many seconds.
+    export
+        Write the finished model here, under the published names.
+    """
+    from .. import train as room
+
+    known = room.recipes()
+    if list:
+        rows = [[name, (inspect.getdoc(f) or "").split("\n")[0]] for name, f in known.items()]
+        print("\n".join(f"{name.ljust(20)} {told}" for name, told in rows))
+        return 0
+    if recipe is None or recipe not in known:
+        what = f"no recipe {recipe!r}" if recipe else "which recipe?"
+        raise ValueError(f"{what}; there are: {', '.join(known)}")
+    chosen = changed(known[recipe](), changes)
+    result = room.train(chosen, resume=resume, limit=limit)
+    if result.reason != "stopped":
+        print(f"{recipe}: {result.step} steps, loss {result.loss:.4f}, in {chosen.folder}")
+        if export is not None:
+            print(f"model written to {room.export(chosen, export)}")
+    return 0
+
+
+def changed(value: Any, changes: tuple[str, ...]) -> Any:
+    """A dataclass with the fields of `name=value` texts changed, `a.b=value` inside a.
+
+    ValueError for an unknown field, with those that there are.
+    """
+    for text in changes:
+        name, sign, given = text.partition("=")
+        if not sign:
+            raise ValueError(f"{text!r} is no change; write name=value")
+        value = _set(value, name.split("."), _parsed(given), name)
+    return value
+
+
+def _set(value: Any, path: list[str], new: Any, name: str) -> Any:
+    known = [f.name for f in fields(value)] if is_dataclass(value) else []
+    first, *rest = path
+    if first not in known:
+        raise ValueError(f"there is no {name!r} to change; there are: {', '.join(known) or 'none'}")
+    inner = _set(getattr(value, first), rest, new, name) if rest else new
+    return replace(cast(Any, value), **{first: inner})
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        # a bare word is a name or a path
+        return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+def evaluate(name: str, /, *arguments: str) -> int:
+    """Measure a model: flashling eval nano runs the figures of the README.
+
+    Parameters
+    ----------
+    name
+        What to measure.
+    arguments
+        What it takes; see its page in docs.
+    """
+    package = "flashling.evals"
+    if not name.isidentifier() or find_spec(package) is None or not find_spec(f"{package}.{name}"):
+        raise ValueError(f"no evaluation {name!r} here; flashling eval nano is the one to run")
+    found = import_module(f"{package}.{name}")
+    if not hasattr(found, "main"):
+        raise ValueError(f"{name!r} cannot be run by itself; flashling eval nano runs it")
+    done = found.main(*arguments)
+    return done if isinstance(done, int) else 0
+
+
+def quantize(source: Path, target: Path, /, *, format: str) -> None:
+    """Write a checkpoint with narrower weights.
+
+    Parameters
+    ----------
+    source
+        The folder of the model.
+    target
+        The folder to write.
+    format
+        fp8 or fp8-block: every projection in 8 bits. int4 or int4-128: the experts in 4 bits.
+        nano: the experts in 4 bits and the rest in 8. bf16: back to 16 bits.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"{target} is not empty; give a new folder")
+    from ..model.convert import quantize as rewrite
+
+    for told in rewrite(source, target, format, progress=progress("weights")):
+        note(told)
+    sizes = [sum(f.stat().st_size for f in p.glob("*.safetensors")) for p in (source, target)]
+    rows = [[str(p), f"{s / 1e6:,.1f} MB"] for p, s in zip((source, target), sizes, strict=True)]
+    print(table(rows))

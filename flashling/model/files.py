@@ -1,0 +1,110 @@
+"""The files of a checkpoint: which holds what, reading from several threads, writing shards."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+INDEX = "model.safetensors.index.json"
+MTP_FILE = "model-mtp-layer.safetensors"
+# bytes that a weight may take in a file's header: up to three tensors
+HEADER = 512
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read as it is; the message names file and tensor."""
+
+
+def files_of(path: str | Path) -> dict[str, Path]:
+    """Which file of the folder `path` holds each tensor, by its name in the file."""
+    folder = Path(path)
+    index = folder / INDEX
+    if index.is_file():
+        try:
+            found = {n: folder / f for n, f in json.loads(index.read_text())["weight_map"].items()}
+        except (ValueError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{index} is not a weight index: {error}") from None
+        for file in sorted(set(found.values())):
+            if not file.is_file():
+                raise CheckpointError(f"{index} names {file.name}, which is missing: fetch it")
+        return found
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise CheckpointError(f"no safetensors files in {folder}: give a model's folder")
+    return {name: file for file in files for name in _open(file).keys()}  # noqa: SIM118
+
+
+def _open(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} is damaged or truncated: {error}; fetch it again") from None
+
+
+class Reader:
+    """Tensors by file and name. Every thread keeps its own open files, parsed once."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+
+    def __call__(self, file: Path, name: str) -> Tensor:
+        """The tensor, mapped from the file; CheckpointError naming both."""
+        opened: dict[Path, Any] = self._own.__dict__.setdefault("opened", {})
+        if file not in opened:
+            opened[file] = _open(file)
+        try:
+            return opened[file].get_tensor(name)
+        except SafetensorError as error:
+            raise CheckpointError(f"{file}: {name} cannot be read: {error}") from None
+
+
+def write(
+    folder: Path,
+    main: dict[str, int],
+    mtp: Iterable[str],
+    make: Callable[[str], dict[str, Tensor]],
+    shard_bytes: int,
+) -> None:
+    """Write shards of at most `shard_bytes` (one weight at least) and an index into `folder`.
+
+    main: weights in file order with their bytes; mtp: those of the file of their own. make(name)
+    gives the tensors to store for a weight. One shard is held at a time; every file is written
+    beside its place and then renamed.
+    """
+    parts = list(_shards(main, shard_bytes))
+    places = {
+        f"model-{i:05d}-of-{len(parts):05d}.safetensors": part for i, part in enumerate(parts, 1)
+    }
+    mtp = list(mtp)
+    if mtp:
+        places[MTP_FILE] = mtp
+    total, names = 0, {}
+    for file, part in places.items():
+        tensors = {n: t.contiguous() for name in part for n, t in make(name).items()}
+        total += sum(t.nbytes for t in tensors.values())
+        names |= dict.fromkeys(tensors, file)
+        save_file(tensors, folder / f".{file}", metadata={"format": "pt"})
+        os.replace(folder / f".{file}", folder / file)
+    text = json.dumps({"metadata": {"total_size": total}, "weight_map": names}, indent=1)
+    (folder / f".{INDEX}").write_text(text)
+    os.replace(folder / f".{INDEX}", folder / INDEX)
+
+
+def _shards(sizes: dict[str, int], shard_bytes: int) -> Iterator[list[str]]:
+    part: list[str] = []
+    held = 0
+    for name, size in sizes.items():
+        if part and held + size + HEADER > shard_bytes:
+            yield part
+            part, held = [], 0
+        part.append(name)
+        held += size + HEADER
+    yield part
