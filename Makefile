@@ -28,5 +28,15 @@ check: $(READY)
 gpu:
 	python3 -m pytest -m gpu tests
 
+bench:
+	python3 -m benchmarks.ops
+
+figures: $(READY)
+	$(PY) -c 'import matplotlib' 2>/dev/null || $(PY) -m pip install -q -e '.[bench]'
+	$(PY) -m benchmarks.figures
+
+docs: $(READY)
+	$(PY) -m benchmarks.docs
+
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

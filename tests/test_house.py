@@ -209,17 +209,26 @@ def test_importing_is_cheap() -> None:
     assert not bad or base == "True"
 
 
-@pytest.mark.parametrize("name", ["ops", "model.ling", "model.oracle", "train"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flashling.ops",
+        "flashling.model.ling",
+        "flashling.model.oracle",
+        "flashling.train",
+        "benchmarks.ops",
+    ],
+)
 def test_gpu_rooms_import_light(name: str) -> None:
     code = (
         "import sys, builtins; real = builtins.__import__\n"
         "def guard(name, *a, **k):\n"
         "    if name.split('.')[0] in ('rich', 'msgspec', 'minijinja', 'cyclopts',"
-        " 'prompt_toolkit', 'tensorboard'):\n"
+        " 'prompt_toolkit', 'tensorboard', 'matplotlib'):\n"
         "        raise ImportError(name)\n"
         "    return real(name, *a, **k)\n"
         "builtins.__import__ = guard\n"
-        f"import flashling.{name}"
+        f"import {name}"
     )
     run(code)
 

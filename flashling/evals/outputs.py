@@ -12,6 +12,9 @@ from posixpath import basename, join, normpath
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+# a number that is no part of a name, such as the 3 of song.mp3
+_COUNT = re.compile(r"(?<![A-Za-z_.\d])\d+(?:\.\d+)?(?![A-Za-z_\d])")
+_OCTAL = re.compile(r"(?:\\[0-3][0-7]{2})+")
 _SPLIT = re.compile(r"[\s:,;=|\"'()\[\]{}]+")
 
 
@@ -59,7 +62,7 @@ def mentioned(text: str, place: Place) -> list[str]:
     """
     found: list[str] = []
     below = ""
-    for line in _COLOURS.sub("", text).splitlines():
+    for line in _unescaped(_COLOURS.sub("", text)).splitlines():
         line = re.sub(r"^[\s│├└─\u00a0]+(?:\[[^]]*\]\s+)?", "", line).rstrip()
         if title := re.fullmatch(r"==> (.+) <==", line):
             line = title[1]
@@ -68,6 +71,16 @@ def mentioned(text: str, place: Place) -> list[str]:
             continue
         found += _in_line(line, place, below)
     return found
+
+
+def _unescaped(text: str) -> str:
+    """The text with the names that `find -ls` and `ls -b` wrote with backslashes as they are."""
+    return _OCTAL.sub(_bytes, text).replace("\\ ", " ")
+
+
+def _bytes(escaped: re.Match) -> str:
+    codes = escaped[0][1:].split("\\")
+    return bytes(int(code, 8) for code in codes).decode("utf-8", "replace")
 
 
 def _in_line(line: str, place: Place, below: str) -> list[str]:
@@ -102,12 +115,16 @@ def _numbers(text: str) -> list[float]:
 
 
 def _number(gold: str, got: str) -> bool:
-    """The reference's first number begins the first line, or the last, or ends the output."""
-    lines = clean(got).splitlines()
+    """The reference's first number begins or ends the only line with numbers, or begins a last
+    line that tells a total of those above.
+    """
+    lines = [line for line in clean(got).splitlines() if _COUNT.search(line)]
     if not lines or not _numbers(gold):
         return False
-    ends = [(*_numbers(line)[:1], *_numbers(line)[-1:]) for line in (lines[0], lines[-1])]
-    return _numbers(gold)[0] in {*ends[0][:1], *ends[1]}
+    said = [float(n) for n in _COUNT.findall(lines[-1])]
+    # "total 5" or "5 in all" closes what `wc`, `du -c` and the like tell of several files
+    last = len(lines) == 1 or re.search(r"(?i)\b(total|sum|all)\b|[总共合]", lines[-1])
+    return bool(last) and _numbers(gold)[0] in {said[0], said[-1]}
 
 
 def _found_lines(gold: str, got: str) -> bool:

@@ -13,8 +13,9 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from ..agent.tools import builtin
 from ..config import NANO
-from ..tasks import shell, talk, tools
+from ..tasks import desk, shell, talk, tools
 from ..tasks.shell import direct, lookup
 from ..tasks.shell.tldr import Index
 from ..text.tokenizer import Tokenizer, train_tokenizer
@@ -26,7 +27,15 @@ from .shards import Document
 from .source import Stream
 
 # shares of conversations
-MIX = {"shell": 0.45, "direct": 0.04, "lookup": 0.1, "tools": 0.26, "copy": 0.09, "talk": 0.06}
+MIX = {
+    "shell": 0.45,
+    "direct": 0.04,
+    "lookup": 0.1,
+    "tools": 0.24,
+    "copy": 0.08,
+    "desk": 0.04,
+    "talk": 0.05,
+}
 # share of documents in which every token is a target
 WHOLE = 0.2
 MAX_TOKENS = 8_192
@@ -35,8 +44,8 @@ CROWDED, MOST_TOOLS = 0.04, 60
 # where the public sets lie (see docs/data.md); without them their share is generated
 DATA = Path("data")
 TOKENIZER = Path(__file__).parents[1] / "nano"
-# processes that make documents: about 100,000 tokens a second each
-WORKERS = max(1, (os.cpu_count() or 1) - 2)
+# processes that make documents, for each that trains: about 100,000 tokens a second each
+WORKERS = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 2)
 
 
 def conversations(seed: int, data: Path = DATA) -> Iterator[dict]:
@@ -44,12 +53,18 @@ def conversations(seed: int, data: Path = DATA) -> Iterator[dict]:
     rng = random.Random(f"nano {seed}")
     index = Index.load()
     public = str(data) if data.is_dir() else None
+    # the tools of a chat; only those that compute are run
+    own = builtin(Path("."), lambda command: False)
+    declared = [t.schema() for t in own.values()]
     made = {
         "shell": shell.samples(seed),
         "direct": direct.samples(seed, index),
         "lookup": lookup.samples(seed, index),
         "tools": tools.samples(seed, public),
         "copy": tools.copy_samples(seed),
+        "desk": desk.samples(
+            seed, declared, lambda name, given: own[name].call(given), shell.samples(seed + 2)
+        ),
         "talk": talk.samples(seed, shell.samples(seed + 1)),
     }
     kinds, shares = tuple(MIX), tuple(MIX.values())

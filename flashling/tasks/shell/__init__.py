@@ -20,7 +20,10 @@ DATA = Path(__file__).with_name("data") / "intents"
 # share of requests from the composers (find, grep, tables): the rest are written intents
 COMPOSED = 0.28
 # what each data file's intents weigh together; others weigh 1
-SHARES = {"files": 1.6, "text": 1.6, "git": 1.3, "finding": 1.2, "look": 0.3, "network": 0.8}
+SHARES = {
+    "files": 1.8, "text": 1.8, "git": 1.2, "finding": 1.3, "edit": 1.2, "data": 1.0, "disk": 1.0,
+    "archive": 1.0, "system": 0.9, "network": 0.6, "packages": 0.4,
+}  # fmt: skip
 # marks that end a question, or a sentence, in Chinese text
 ASKING = "?\uff1f"
 STOPS = ASKING + "\u3002."

@@ -219,6 +219,10 @@ def _action(f: Found, command: str, thing: str) -> Made:
     """What is done with the files found: shown, counted, deleted, taken elsewhere, looked at."""
     rng, en = f.values.rng, f.lang == "en"
     chance = rng.random()
+    if 0.7 <= chance < 0.92 and command.startswith("find . ") and not any(f.conditions):
+        # "delete all log files here" alone means this folder only
+        deep = f.pick(DEEP)
+        thing = f"{thing} {deep}" if en else deep + thing
     if 0.56 <= chance < 0.7:
         form, phrase = _counting(f, thing)
         return form, phrase, command + " | wc -l", f.said
@@ -258,6 +262,10 @@ HOW_MANY = {
 COUNT = {
     "en": ("count {}", "count the number of {}", "count all {}"),
     "zh": ("统计{}的数量", "数一下{}", "统计{}有多少个", "计算{}的个数"),
+}
+DEEP = {
+    "en": ("recursively", "including subfolders", "here and in all subfolders", "at any depth"),
+    "zh": ("包括子目录在内", "递归地", "连子目录一起", "各级目录下"),
 }
 DELETE = {
     "en": ("delete {}", "remove {}", "delete {}", "get rid of {}", "erase {}"),

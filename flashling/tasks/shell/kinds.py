@@ -56,6 +56,7 @@ def _round(v: Values) -> Value:
 MADE: dict[str, Callable[[Values], Value]] = {
     "dir": _dir, "folder": Values.folder, "name": _name, "id": _id, "file": lambda v: v.file(),
     "txt": _files("txt", "txt", "md", "log", "csv", "conf", "py", "list", "ini"),
+    "table": _files("txt", "txt", "log", "log", "dat", "out", "list"),
     "log": _files("log", "log", "log", "log.1", "out"), "csv": _files("csv"), "json": _files("json"),
     "tsv": _files("tsv", "tab"), "script": _files("sh", "py", "sh"), "py": _files("py"),
     "image": _files("jpg", "png", "jpeg", "webp", "gif"), "video": _files("mp4", "mkv", "mov", "avi"),

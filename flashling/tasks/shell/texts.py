@@ -138,7 +138,7 @@ SEPARATORS = {
     "\\t": ("tsv", {"en": ("", "tab-separated", "separated by tabs"), "zh": ("", "制表符分隔", "tab分隔")}),
     "|": ("txt", {"en": ("pipe-separated", "separated by |"), "zh": ("竖线分隔", "以|分隔")}),
     ";": ("txt", {"en": ("semicolon-separated", "separated by ;"), "zh": ("分号分隔",)}),
-    "": ("txt", {"en": ("",), "zh": ("",)}),
+    "": ("table", {"en": ("",), "zh": ("",)}),
 }  # fmt: skip
 COLUMN = {
     "en": ("column {}", "the {} column", "field {}", "the {} field"),
