@@ -23,7 +23,7 @@ soak: $(READY)
 check: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pyright
+	$(PY) -m pyright --pythonpath $(PY)
 
 gpu:
 	python3 -m pytest -m gpu tests

@@ -42,6 +42,10 @@ def main() -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # what a model runs in there; the full shapes are for a GPU
     dtype, size = (torch.bfloat16, "full") if device.type == "cuda" else (torch.float32, "small")
+    if device.type == "cpu":
+        # small shapes gain nothing from a second thread, and where others use the cores too, a
+        # call would wait for it a thousand times longer than it computes
+        torch.set_num_threads(1)
     facts = about(device)
     print(", ".join(f"{k} {v}" for k, v in facts.items()))
     rows = []

@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 import torch
 
 from . import nano
+from .agent.shell import NUM_PAGES, Candidate, Suggestion, suggest
 from .model import weights
 from .model.decode import Decoder, likeliest, score
 from .model.ling import Ling
@@ -231,6 +232,22 @@ class LLM:
             text = self.tokenizer.decode(g.tokens, skip_special=False).strip()
             best.setdefault(text, Alternative(message, sum(g.logprobs), g.tokens))
         return list(best.values())[:n]
+
+    def commands(self, request: str, count: int = 1) -> list[Suggestion]:
+        """Up to `count` distinct shell commands for a request in any words, the likeliest first.
+
+        The model may look a request up in the tldr index before it answers.
+        """
+        from .tasks.shell.tldr import Index
+
+        def answers(messages: list[Message]) -> list[Candidate]:
+            found = self.alternatives(messages, count)
+            return [Candidate(a.message, a.logprob, len(a.tokens)) for a in found]
+
+        def look_up(query: str) -> list[tuple[str, str]]:
+            return [(e.ask, e.command) for e in Index.load().search(query, NUM_PAGES)]
+
+        return suggest(request, answers, look_up, count)
 
     def _settings(self, sampling: Sampling) -> Sampling:
         # a config may leave the ends of an answer to the tokenizer

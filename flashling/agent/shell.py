@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .consent import unasked
+
 SYSTEM = "Reply with one shell command."
 NUM_PAGES = 10
 Message = dict[str, Any]
@@ -14,21 +16,23 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model's possible message and its log-probability."""
+    """A model's possible message, its log-probability, and how many tokens it is."""
 
     message: Message
     logprob: float
+    tokens: int = 0
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A command, its log-probability (that of the look-up before it included), and whether the
-    index was asked.
+    """A command, its log-probability and number of tokens (those of the look-up before it
+    included), and whether the index was asked.
     """
 
     command: str
     logprob: float
     looked_up: bool = False
+    tokens: int = 0
 
 
 Answers = Callable[[list[Message]], Sequence[Candidate]]
@@ -40,7 +44,8 @@ def suggest(request: str, answers: Answers, look_up: LookUp, count: int = 1) -> 
 
     answers(messages) gives possible messages, best first; look_up(query) gives pages as (what it
     does, command with {{placeholders}}), best first. A message that calls `lookup` is followed by
-    the pages, and the commands chosen from them are as likely as both steps together.
+    the pages, and the commands chosen from them are as likely as both steps together. Commands that
+    do harm which the request does not ask for are left out.
     """
     opening = [
         {"role": "system", "content": SYSTEM},
@@ -51,16 +56,22 @@ def suggest(request: str, answers: Answers, look_up: LookUp, count: int = 1) -> 
     for first in answers(opening)[: max(count, 1)]:
         query = _query(first.message, request)
         if query is None:
-            found.append(Suggestion(_command(first.message), first.logprob))
+            found.append(Suggestion(_command(first.message), first.logprob, False, first.tokens))
         elif query not in asked:
             asked.add(query)
             told = {"role": "tool", "content": pages(look_up(query)), "name": "lookup"}
             found += [
-                Suggestion(_command(second.message), first.logprob + second.logprob, True)
+                _after(first, second)
                 for second in answers([*opening, first.message, told])
                 if _query(second.message, request) is None
             ]
-    return _distinct(found)[:count]
+    return _distinct([s for s in found if not unasked(request, s.command)])[:count]
+
+
+def _after(first: Candidate, second: Candidate) -> Suggestion:
+    """The command of an answer to a look-up."""
+    logprob, tokens = first.logprob + second.logprob, first.tokens + second.tokens
+    return Suggestion(_command(second.message), logprob, True, tokens)
 
 
 def pages(found: Sequence[tuple[str, str]]) -> str:

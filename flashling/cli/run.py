@@ -11,7 +11,6 @@ from .explained import lines
 from .terminal import note, paint, stoppable
 
 if TYPE_CHECKING:
-    from ..agent.shell import Suggestion
     from ..llm import LLM
 
 Model = Annotated[str, Parameter(name=["--model", "-m"])]
@@ -111,36 +110,16 @@ def suggest(
 
     wants = sys.stdout.isatty() if explain is None else explain
     llm = setup.load(model)
-    found = suggestions(llm, text, count)
+    found = llm.commands(text, count)
     if not found:
         raise ValueError(f"no command found for {text!r}; say it in other words")
     print("\n".join(s.command for s in found), flush=True)
     if wants:
         _explain(found[0].command)
         unsure = count == 1 and found[0].logprob < UNSURE
-        for other in suggestions(llm, text, 4)[:4] if unsure else []:
+        for other in llm.commands(text, 4) if unsure else []:
             if other.command != found[0].command:
                 note(f"or: {other.command}")
-
-
-def suggestions(llm: LLM, request: str, count: int) -> list[Suggestion]:
-    """Up to `count` distinct commands for a request, the likeliest first, by the two-step driver
-    over the tldr index.
-    """
-    from ..agent.shell import Candidate
-    from ..agent.shell import suggest as drive
-
-    def answers(messages: list[dict[str, Any]]) -> list[Candidate]:
-        return [Candidate(a.message, a.logprob) for a in llm.alternatives(messages, count)]
-
-    return drive(request, answers, look_up, count)
-
-
-def look_up(query: str) -> list[tuple[str, str]]:
-    """The ten best pages of the tldr index: what each does, and its command."""
-    from ..tasks.shell.tldr import Index
-
-    return [(e.ask, e.command) for e in Index.load().search(query, 10)]
 
 
 def explain(*command: str) -> None:

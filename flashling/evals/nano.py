@@ -4,14 +4,14 @@ copying and speed, each beside what counting words alone reaches.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..agent.shell import Suggestion, suggest
+from ..agent.shell import Suggestion
 from ..llm import LLM, Answer
 from ..sampling import Sampling
 from ..tasks.shell.tldr import Index, skeleton
@@ -19,27 +19,19 @@ from . import tools
 
 Report = dict[str, Any]
 GREEDY = Sampling(temperature=0.0, max_tokens=256)
+# held-out pages that are asked for
+PAGES = 300
 
 
 class Subject:
-    """What is examined: a model that answers requests, with the index it may look things up in."""
+    """What is examined: a model that answers requests, and the index of pages beside it."""
 
-    def __init__(self, llm: LLM, index: Index | None = None) -> None:
-        self.llm, self.index = llm, index or Index.load()
-        self.tokens = 0
+    def __init__(self, llm: LLM) -> None:
+        self.llm, self.index = llm, Index.load()
 
     def commands(self, request: str, count: int) -> list[Suggestion]:
         """Up to `count` commands for a request, best first."""
-
-        def answers(messages: list[dict]) -> Sequence[Any]:
-            found = self.llm.alternatives(messages, count)
-            self.tokens += len(found[0].tokens)
-            return found
-
-        def look_up(query: str) -> list[tuple[str, str]]:
-            return [(e.ask, e.command) for e in self.index.search(query)]
-
-        return suggest(request, answers, look_up, count)
+        return self.llm.commands(request, count)
 
     def calls(self, item: dict) -> dict[str, Any]:
         """The answer to an item of function calling, as `tools.score` reads it."""
@@ -51,11 +43,9 @@ class Subject:
 
 def _call(function: dict[str, Any]) -> dict[str, Any]:
     given = function["arguments"]
-    try:
+    # what is not JSON is kept as text: it equals no expected arguments
+    with contextlib.suppress(ValueError):
         given = json.loads(given) if isinstance(given, str) else given
-    except ValueError:
-        # kept as text: it equals no expected arguments
-        pass
     return {"name": function["name"], "arguments": given}
 
 
@@ -71,8 +61,8 @@ def shell(subject: Subject, limit: int | None = None) -> Report:
     items = judged.load()[:limit]
     rows = []
     for item in items:
-        subject.tokens = 0
-        commands = [s.command for s in subject.commands(item["request"], 3)]
+        found = subject.commands(item["request"], 3)
+        commands = [s.command for s in found]
         verdicts = [judged.judge(item, c) for c in commands]
         pages = [_bare(e.command) for e in subject.index.search(item["request"])]
         rows.append(
@@ -86,7 +76,7 @@ def shell(subject: Subject, limit: int | None = None) -> Report:
                 "within_three": any(v.ok for v in verdicts),
                 "destroyed": bool(verdicts and verdicts[0].destroyed),
                 "index_first": bool(pages) and judged.judge(item, pages[0]).ok,
-                "tokens": subject.tokens,
+                "tokens": found[0].tokens if found else 0,
             }
         )
     keys = ("first", "within_three", "destroyed", "index_first", "tokens")
@@ -108,12 +98,15 @@ def _means(rows: list[dict], keys: Sequence[str]) -> dict[str, dict[str, float]]
     }
 
 
-def pages(subject: Subject, limit: int | None = 300) -> Report:
-    """Held-out tldr pages: is the command's template right, by the model and by the index alone?"""
-    from ..tasks.shell.lookup import held_out
+def pages(subject: Subject, limit: int | None = None) -> Report:
+    """Held-out tldr pages: is the command's template right, by the model and by the index alone?
 
-    rows = []
-    for item in held_out(subject.index)[:limit]:
+    Every so many of all, so that `limit` (PAGES unless told) of them are spread over the index.
+    """
+    from ..tasks.shell.lookup import fits, held_out
+
+    rows, every = [], held_out(subject.index)
+    for item in every[:: max(1, len(every) // (limit or PAGES))]:
         [best] = subject.commands(item["request"], 1) or [Suggestion("", 0.0)]
         rows.append(
             {
@@ -129,12 +122,6 @@ def pages(subject: Subject, limit: int | None = 300) -> Report:
         )
     keys = ("exact", "template", "index_first", "looked_up")
     return {"by_lang": _means(rows, keys), "rows": rows}
-
-
-def fits(command: str, template: str) -> bool:
-    """Whether a command is a page's template with its placeholders filled in any way."""
-    parts = skeleton(template).split("{}")
-    return re.fullmatch(".+?".join(re.escape(p) for p in parts), command) is not None
 
 
 def calling(subject: Subject, name: str, limit: int | None = None) -> Report:

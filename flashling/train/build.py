@@ -77,7 +77,7 @@ def _model(recipe: Recipe, world: parallel.World) -> tuple[Ling, dict[str, Tenso
             block.forward = partial(recomputed, block.forward, use_reentrant=False)
         if recipe.compile:
             block.compile(backend=recipe.compile)
-    return parallel.shard(model, world), values
+    return parallel.shard(model, world) if recipe.shard else model, values
 
 
 def biases(model: nn.Module) -> dict[str, Tensor]:

@@ -28,16 +28,16 @@ from .source import Stream
 
 # shares of conversations
 MIX = {
-    "shell": 0.45,
-    "direct": 0.04,
-    "lookup": 0.1,
-    "tools": 0.24,
-    "copy": 0.08,
-    "desk": 0.04,
-    "talk": 0.05,
+    "shell": 0.5,
+    "direct": 0.02,
+    "lookup": 0.09,
+    "tools": 0.22,
+    "copy": 0.1,
+    "desk": 0.03,
+    "talk": 0.04,
 }
 # share of documents in which every token is a target
-WHOLE = 0.2
+WHOLE = 0.1
 MAX_TOKENS = 8_192
 # share of tool conversations with many more tools declared, as agent clients send them
 CROWDED, MOST_TOOLS = 0.04, 60
@@ -116,6 +116,7 @@ def nano() -> Recipe:
         lambda: Stream(documents, workers=WORKERS),
         seconds=900,
         tokens=131_072,
+        shard=False,
         optim=Optim(lr=2e-3, weight_decay=0.05),
         schedule=Schedule("wsd", warmup=100, floor=0.02, decay=0.4),
         log_every=50,

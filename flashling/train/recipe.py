@@ -27,7 +27,8 @@ class Recipe:
     start: a checkpoint (a folder with weights.safetensors) to begin from instead of `seed`.
     dtype: what the working model computes in; masters are float32. None: bfloat16 on CUDA.
     compile: a torch.compile backend for every block ("inductor"). recompute: keep only the
-    blocks' inputs for the backward pass. form: of MLA, as in `Fresh`.
+    blocks' inputs for the backward pass. shard: split over processes by FSDP2; without it every
+    process holds all of a small model, which is faster. form: of MLA, as in `Fresh`.
     save_every, keep: full checkpoints, in steps. snapshot_every: weights alone, for merging.
     merge, merge_as: how many of the last saved weights make the final model, and the learning-rate
     decay that the merge stands for. max_bad: non-finite steps in a row that end the run.
@@ -53,6 +54,7 @@ class Recipe:
     dtype: Literal["bfloat16", "float32", "float64"] | None = None
     compile: str | None = None
     recompute: bool = False
+    shard: bool = True
     form: Form = "expanded"
     log_every: int = 10
     tensorboard: bool = True

@@ -14,12 +14,15 @@ import numpy as np
 
 from .shards import Document, Make
 
+# tokens (int32) and mask (bool) as bytes: cheap to hand from process to process
+Packed = tuple[bytes, bytes]
+
 
 class Source(Protocol):
     """An endless sequence of items, each standing for one document."""
 
     def take(self) -> Any:
-        """The next item: what a checkpoint can hold (numbers and lists of them)."""
+        """The next item: what a checkpoint can hold (numbers, bytes and lists of them)."""
         ...
 
     def length(self, item: Any) -> int:
@@ -124,7 +127,7 @@ class Stream:
         self.taken = 0
         self.context = multiprocessing.get_context("spawn")
         self.running: list[tuple[Any, Any]] = []
-        self.chunks: list[list[Document]] = []
+        self.chunks: list[list[Packed]] = []
 
     def _start(self) -> None:
         for i in range(self.workers):
@@ -136,8 +139,8 @@ class Stream:
             self.running.append((process, made))
             self.chunks.append([])
 
-    def take(self) -> Document:
-        """The next document itself, as two lists."""
+    def take(self) -> Packed:
+        """The next document itself."""
         if not self.running:
             self._start()
         i = self.taken % self.workers
@@ -149,7 +152,7 @@ class Stream:
         self.taken += 1
         return self.chunks[i].pop()
 
-    def _receive(self, worker: int) -> list[Document] | str:
+    def _receive(self, worker: int) -> list[Packed] | str:
         process, made = self.running[worker]
         while True:
             try:
@@ -158,13 +161,13 @@ class Stream:
                 if not process.is_alive():
                     return f"it ended with exit code {process.exitcode}"
 
-    def length(self, item: Document) -> int:
+    def length(self, item: Packed) -> int:
         """As `Source.length`."""
-        return len(item[0])
+        return len(item[1])
 
-    def read(self, item: Document) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, item: Packed) -> tuple[np.ndarray, np.ndarray]:
         """As `Source.read`."""
-        return np.asarray(item[0], np.int64), np.asarray(item[1], np.bool_)
+        return np.frombuffer(item[0], np.int32), np.frombuffer(item[1], np.bool_)
 
     def state_dict(self) -> dict[str, Any]:
         """Seed, workers, documents a block, and documents taken."""
@@ -190,6 +193,11 @@ class Stream:
         self.running, self.chunks = [], []
 
 
+def _packed(document: Document) -> Packed:
+    tokens, mask = document
+    return np.asarray(tokens, np.int32).tobytes(), np.asarray(mask, np.bool_).tobytes()
+
+
 def _work(make: Make, seed: int, skip: int, block: int, made: Any) -> None:
     # an interrupt at the terminal reaches every process; the trainer ends its workers itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -200,7 +208,7 @@ def _work(make: Make, seed: int, skip: int, block: int, made: Any) -> None:
         while True:
             documents = islice(iter(make(seed + number * 10_007)), skip, block)
             count = skip
-            while chunk := [(list(t), list(m)) for t, m in islice(documents, size)]:
+            while chunk := [_packed(d) for d in islice(documents, size)]:
                 count += len(chunk)
                 # reversed, so that the reader pops from the end
                 made.put(chunk[::-1])

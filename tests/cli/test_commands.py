@@ -10,6 +10,8 @@ import pytest
 from flashling.cli import info, run
 from flashling.cli.app import main
 from flashling.config import LING_FLASH, PRESETS
+from flashling.tasks.shell import tldr
+from flashling.tasks.shell.tldr import Entry
 from tests import toy
 
 Captured = pytest.CaptureFixture[str]
@@ -160,11 +162,16 @@ def test_a_lookup_is_answered_from_the_index(
 ) -> None:
     asked: list[str] = []
 
-    def look_up(query: str) -> list[tuple[str, str]]:
-        asked.append(query)
-        return [("list files", "ls -l {{src}}")]
+    class OnePage:
+        @classmethod
+        def load(cls) -> OnePage:
+            return cls()
 
-    monkeypatch.setattr(run, "look_up", look_up)
+        def search(self, query: str, k: int) -> list[Entry]:
+            asked.append(query)
+            return [Entry("list files", "ls -l {{src}}", "ls", "en")]
+
+    monkeypatch.setattr(tldr, "Index", OnePage)
     assert main(["suggest", toy.ASKED, "-m", str(taught)]) == 0
     assert capsys.readouterr().out == "ls -l src\n"
     assert asked == [toy.ASKED]

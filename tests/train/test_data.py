@@ -123,10 +123,10 @@ def test_a_stream_takes_from_workers_in_turn_and_tells_their_errors() -> None:
     stream = Stream(made, seed=2, workers=2)
     each = [made(2 * 100_003), made(2 * 100_003 + 1)]
     for n in range(6):
-        assert stream.take()[0] == next(each[n % 2])[0]
+        assert stream.read(stream.take())[0].tolist() == list(next(each[n % 2])[0])
     stream.close()
     stream = Stream(broken, block=4)
-    assert stream.take()[0] == [1, 2]
+    assert stream.read(stream.take())[0].tolist() == [1, 2]
     with pytest.raises(RuntimeError, match="data worker 0 failed:(.|\n)*no such verb"):
         stream.take()
     stream.close()

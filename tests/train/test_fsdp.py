@@ -15,24 +15,29 @@ from flashling.train.recipe import Recipe
 from flashling.train.schedule import Schedule
 
 
-def recipe(out: Path, matrices: str, accumulate: int) -> Recipe:
+def recipe(out: Path, matrices: str, accumulate: int, shard: bool = True) -> Recipe:
     return recipes()["toy"]().with_(
         out=str(out),
         steps=3,
         tokens=256,
         accumulate=accumulate,
+        shard=shard,
         log_every=2,
         optim=Optim(lr=1e-3, matrices=matrices),  # pyright: ignore[reportArgumentType]
         schedule=Schedule(warmup=2),
     )
 
 
+# by name: rule of the matrices, and whether the model is sharded or whole on both
+WAYS = (("adamw", "adamw", True), ("muon", "muon", True), ("whole", "muon", False))
+
+
 def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    for matrices in ("adamw", "muon"):
-        meeting = f"file://{folder}/{matrices}.meet"
+    for name, matrices, shard in WAYS:
+        meeting = f"file://{folder}/{name}.meet"
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
-        train(recipe(Path(folder) / f"two-{matrices}", matrices, 1), quiet=True)
+        train(recipe(Path(folder) / f"two-{name}", matrices, 1, shard), quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +47,16 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("matrices", ["adamw", "muon"])
-def test_two_processes_equal_one(runs: Path, matrices: str) -> None:
-    alone = recipe(runs / f"one-{matrices}", matrices, 2)
+@pytest.mark.parametrize(("name", "matrices", "shard"), WAYS)
+def test_two_processes_equal_one(runs: Path, name: str, matrices: str, shard: bool) -> None:
+    alone = recipe(runs / f"one-{name}", matrices, 2)
     train(alone, quiet=True)
-    folders = [runs / f"{n}-{matrices}" for n in ("one", "two")]
+    folders = [runs / f"{n}-{name}" for n in ("one", "two")]
     one, two = (checkpoint.load_weights(checkpoint.found(f)[-1]) for f in folders)
     assert one.keys() == two.keys()
-    for name, value in one.items():
-        assert value.shape == two[name].shape
-        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5, msg=name)
+    for key, value in one.items():
+        assert value.shape == two[key].shape
+        torch.testing.assert_close(two[key], value, rtol=0, atol=1e-5, msg=key)
     state = [checkpoint.load_state(checkpoint.found(f)[-1]) for f in folders]
     assert state[0]["loader"] == state[1]["loader"]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from . import kinds  # noqa: F401 - fills the table of makers
 from .compose import COMPOSERS
 from .grammar import Intent, Turn, expand, fill, parse
+from .noise import blurred, wrapped
 from .values import Value, Values
 
 __all__ = ["SYSTEM", "intents", "samples"]
@@ -22,7 +23,7 @@ COMPOSED = 0.28
 # what each data file's intents weigh together; others weigh 1
 SHARES = {
     "files": 1.8, "text": 1.8, "git": 1.2, "finding": 1.3, "edit": 1.2, "data": 1.0, "disk": 1.0,
-    "archive": 1.0, "system": 0.9, "network": 0.6, "packages": 0.4,
+    "archive": 1.0, "system": 0.9, "network": 0.6, "packages": 0.4, "logs": 1.2, "project": 1.5,
 }  # fmt: skip
 # marks that end a question, or a sentence, in Chinese text
 ASKING = "?\uff1f"
@@ -119,11 +120,13 @@ def finish(form: str, phrase: str, lang: str, rng: random.Random, said: list[str
     """
     phrase = re.sub(r"\s+", " ", phrase).strip()
     phrase = re.sub(r" ([,.?!])(?=\s|$)", r"\1", phrase)
+    phrase = blurred(phrase, said, lang, rng)
     text = (
         rng.choice(AROUND[lang + form]).format(phrase.replace("{", "{{").replace("}", "}}"))
         if "{" not in phrase
         else phrase
     )
+    text = wrapped(text, lang, rng)
     if lang == "zh":
         spaced = _chinese(text, form, rng)
         return text if any(v in text and v not in spaced for v in said) else spaced

@@ -8,51 +8,42 @@ from .values import Value, Values, quoted
 
 Made = tuple[str, str, str, list[str]]
 SEEK = {
-    "en": ("find", "find", "find all", "look for", "search for", "locate", "find me", "find every one of the"),
-    "zh": ("查找", "找出", "找到", "找", "搜索", "找一下", "搜一下", "寻找", "查一下"),
+    "en": ("find", "find", "find all", "look for", "search for", "locate", "find me", "track down", "dig up"),
+    "zh": ("查找", "找出", "找到", "找", "搜索", "找一下", "搜一下", "寻找", "查一下", "找找", "揪出", "翻出", "搜搜"),
 }  # fmt: skip
 BIGGER = {
-    "en": ("larger than {}", "bigger than {}", "over {}", "above {}", "greater than {}", "of more than {}",
-           "that are over {}", "exceeding {}", "> {}"),
-    "zh": ("大于{}", "超过{}", "大小超过{}", "比{}大", "{}以上", ">{}"),
+    "en": ("larger than {}", "bigger than {}", "over {}", "above {}", "greater than {}", "of more than {}", "that are over {}", "exceeding {}", "> {}", "that take more than {}", "heavier than {}", "with a size over {}"),
+    "zh": ("大于{}", "超过{}", "大小超过{}", "比{}大", "{}以上", ">{}", "比{}还大", "{}往上", "体积大于{}", "占了不止{}"),
 }  # fmt: skip
 SMALLER = {
-    "en": ("smaller than {}", "under {}", "below {}", "less than {}", "of less than {}", "< {}"),
-    "zh": ("小于{}", "不到{}", "比{}小", "{}以下", "不超过{}"),
-}
+    "en": ("smaller than {}", "under {}", "below {}", "less than {}", "of less than {}", "< {}", "that are under {}", "with a size below {}"),
+    "zh": ("小于{}", "不到{}", "比{}小", "{}以下", "不超过{}", "连{}都不到", "{}往下"),
+}  # fmt: skip
 RECENT = {
-    "en": ("modified in the last {}", "changed in the last {}", "changed within the past {}", "modified within {}",
-           "touched in the past {}", "edited in the last {}", "updated during the last {}", "from the last {}",
-           "that changed in the last {}"),
-    "zh": ("最近{}修改过", "{}内改过", "最近{}改动过", "{}以内修改", "近{}更新过", "最近{}内有变动", "过去{}修改过"),
+    "en": ("modified in the last {}", "changed in the last {}", "changed within the past {}", "modified within {}", "touched in the past {}", "edited in the last {}", "updated during the last {}", "from the last {}", "that changed in the last {}", "newer than {}", "I changed in the last {}", "that got touched in the last {}", "with changes in the past {}", "no older than {}"),
+    "zh": ("最近{}修改过", "{}内改过", "最近{}改动过", "{}以内修改", "近{}更新过", "最近{}内有变动", "过去{}修改过", "这{}动过", "近{}改过", "我最近{}改过", "{}里头动过", "{}之内改"),
 }  # fmt: skip
 STALE = {
-    "en": ("older than {}", "not modified for {}", "last changed more than {} ago", "not touched in {}",
-           "untouched for over {}", "that haven't changed in {}", "more than {} old"),
-    "zh": ("超过{}没修改", "{}前", "{}以前", "{}没动过", "{}以上没改过", "早于{}", "{}之前修改"),
+    "en": ("older than {}", "not modified for {}", "last changed more than {} ago", "not touched in {}", "untouched for over {}", "that haven't changed in {}", "more than {} old", "nobody touched for {}", "unchanged for {}", "that are over {} old"),
+    "zh": ("超过{}没修改", "{}前", "{}以前", "{}没动过", "{}以上没改过", "早于{}", "{}之前修改", "{}没碰过", "{}都没改过", "放了{}没动", "{}没更新"),
 }  # fmt: skip
 OWNED = {
-    "en": ("owned by {}", "that belong to {}", "belonging to user {}", "of user {}"),
-    "zh": ("属于{}", "{}拥有", "用户{}", "所有者是{}"),
-}
+    "en": ("owned by {}", "that belong to {}", "belonging to user {}", "of user {}", "whose owner is {}", "that are {}'s"),
+    "zh": ("属于{}", "{}拥有", "用户{}", "所有者是{}", "归{}", "{}名下", "主人是{}"),
+}  # fmt: skip
 NOUNS = {
-    ("f", "en"): ("files", "files", "regular files"),
-    ("f", "zh"): ("文件", "文件", "普通文件"),
-    ("d", "en"): ("directories", "folders", "subdirectories"),
+    ("f", "en"): ("files", "files", "files", "regular files", "documents"),
+    ("f", "zh"): ("文件", "文件", "文件", "普通文件", "文档"),
+    ("d", "en"): ("directories", "folders", "folders", "subdirectories", "dirs"),
     ("d", "zh"): ("目录", "文件夹", "子目录"),
-    ("l", "en"): ("symlinks", "symbolic links"),
-    ("l", "zh"): ("符号链接", "软链接"),
+    ("l", "en"): ("symlinks", "symbolic links", "soft links"),
+    ("l", "zh"): ("符号链接", "软链接", "软链"),
 }
 NAMED = {
-    "exact": ({"en": ("{1} named {0}", "{1} called {0}", "{1} with the name {0}"),
-               "zh": ("名为{0}的{1}", "叫{0}的{1}", "名字是{0}的{1}", "文件名是{0}的{1}")}, "{}"),
-    "part": ({"en": ("{1} with {0} in the name", "{1} whose name contains {0}", "{1} that have {0} in their name",
-                     "{1} containing {0} in the name"),
-              "zh": ("名字里有{0}的{1}", "名字包含{0}的{1}", "文件名含有{0}的{1}", "名称带{0}的{1}")}, "*{}*"),
-    "head": ({"en": ("{1} starting with {0}", "{1} whose name starts with {0}", "{1} that begin with {0}"),
-              "zh": ("以{0}开头的{1}", "名字以{0}开头的{1}", "{0}开头的{1}")}, "{}*"),
-    "tail": ({"en": ("{1} ending with {0}", "{1} ending in {0}", "{1} whose name ends with {0}"),
-              "zh": ("以{0}结尾的{1}", "名字以{0}结尾的{1}", "{0}结尾的{1}")}, "*{}"),
+    "exact": ({"en": ("{1} named {0}", "{1} called {0}", "{1} with the name {0}", "{1} whose name is {0}"), "zh": ("名为{0}的{1}", "叫{0}的{1}", "名字是{0}的{1}", "文件名是{0}的{1}", "名字就叫{0}的{1}")}, "{}"),
+    "part": ({"en": ("{1} with {0} in the name", "{1} whose name contains {0}", "{1} that have {0} in their name", "{1} containing {0} in the name", "{1} that have {0} somewhere in the name"), "zh": ("名字里有{0}的{1}", "名字包含{0}的{1}", "文件名含有{0}的{1}", "名称带{0}的{1}", "名字里带着{0}的{1}", "叫什么{0}什么的{1}")}, "*{}*"),
+    "head": ({"en": ("{1} starting with {0}", "{1} whose name starts with {0}", "{1} that begin with {0}", "{1} beginning with {0}"), "zh": ("以{0}开头的{1}", "名字以{0}开头的{1}", "{0}开头的{1}", "{0}打头的{1}")}, "{}*"),
+    "tail": ({"en": ("{1} ending with {0}", "{1} ending in {0}", "{1} whose name ends with {0}", "{1} that end in {0}"), "zh": ("以{0}结尾的{1}", "名字以{0}结尾的{1}", "{0}结尾的{1}", "{0}收尾的{1}")}, "*{}"),
 }  # fmt: skip
 
 
@@ -91,10 +82,10 @@ def _subject(f: Found) -> None:
         name = f.say(ext)
         if f.lang == "en":
             f.noun = rng.choice((f"{name} files",) * 5 + (f"files ending in .{ext.text}", f"*.{ext.text} files",
-                                 f"files with the extension {ext.text}", f"*.{ext.text}"))  # fmt: skip
+                                 f"files with the extension {ext.text}", f"*.{ext.text}", f".{ext.text} documents"))  # fmt: skip
         else:
             f.noun = rng.choice((f"{name}文件",) * 4 + (f"{name} 文件", f"扩展名为{ext.text}的文件", f"后缀是.{ext.text}的文件",
-                                 f"所有{name}文件", f"*.{ext.text}"))  # fmt: skip
+                                 f"所有{name}文件", f"*.{ext.text}", f"{ext.text}", f"{name}文档"))  # fmt: skip
         return
     f.tests.append(f"-type {f.kind}")
     f.noun = plain
@@ -113,7 +104,7 @@ def _subject(f: Found) -> None:
                 rng.choice(("ignoring case", "case insensitive", "regardless of case"))
             )
         elif ignore:
-            f.noun = rng.choice(("不区分大小写地", "忽略大小写")) + f.noun
+            f.noun = rng.choice(("不区分大小写地", "忽略大小写", "不管大小写,")) + f.noun
 
 
 def _sized(f: Found) -> None:
@@ -163,11 +154,11 @@ def _around(f: Found) -> tuple[str, str]:
     if chance < 0.07:
         depth = rng.randint(1, 4)
         if depth == 1 and rng.random() < 0.7:
-            how = {"en": ("not in subfolders", "without descending into subdirectories", "only this level, no subfolders"),
-                   "zh": ("不包括子目录", "不进子目录", "只看这一层")}  # fmt: skip
+            how = {"en": ("not in subfolders", "without descending into subdirectories", "only this level, no subfolders", "ignoring subfolders", "at the top level only"),
+                   "zh": ("不包括子目录", "不进子目录", "只看这一层", "子目录不算", "子目录里的不要")}  # fmt: skip
         else:
-            how = {"en": (f"at most {depth} levels deep", f"with max depth {depth}"),
-                   "zh": (f"最多{depth}层", f"深度不超过{depth}层")}  # fmt: skip
+            how = {"en": (f"at most {depth} levels deep", f"with max depth {depth}", f"no deeper than {depth} levels"),
+                   "zh": (f"最多{depth}层", f"深度不超过{depth}层", f"往下最多{depth}层")}  # fmt: skip
         start += f" -maxdepth {depth}"
         f.conditions.append("" if f.lang == "zh" else f.pick(how))
         place = (
@@ -177,8 +168,8 @@ def _around(f: Found) -> tuple[str, str]:
         skipped = values.pick("folder")
         f.said.append(skipped)
         f.tests.append(f"-not -path '*/{skipped}/*'")
-        how = {"en": (f"skipping {skipped}", f"but not in {skipped}", f"excluding {skipped}", f"except in {skipped}"),
-               "zh": (f"{skipped}除外", f"排除{skipped}", f"不包括{skipped}")}  # fmt: skip
+        how = {"en": (f"skipping {skipped}", f"but not in {skipped}", f"excluding {skipped}", f"except in {skipped}", f"leaving out {skipped}", f"outside {skipped}", f"but skip {skipped}"),
+               "zh": (f"{skipped}除外", f"排除{skipped}", f"不包括{skipped}", f"不算{skipped}", f"别管{skipped}", f"{skipped}里的不要")}  # fmt: skip
         f.conditions.append("" if f.lang == "zh" else f.pick(how))
         place = place if f.lang == "en" else f"{place}({f.pick(how)})"
     return start, place
@@ -188,16 +179,21 @@ def _thing(f: Found, place: str) -> str:
     """All of it as a noun phrase."""
     rng = f.values.rng
     conditions = [c for c in f.conditions if c]
+    # an afterthought: "log files in src (older than a week)"
+    after = f"({(', ' if f.lang == 'en' else ',').join(conditions)})"
+    late = bool(conditions) and rng.random() < 0.08
     if f.lang == "zh":
-        told = "".join(c + "的" for c in conditions)
+        told = "" if late else "".join(c + "的" for c in conditions)
         noun = f.adjective + f.noun
         if f.adjective and "的" in f.noun:
             head, _, tail = f.noun.rpartition("的")
             noun = f"{head}的{f.adjective}{tail}"
         gap = "的" if place and place[-1] not in "(),的" and rng.random() < 0.6 else ""
-        return f"{place}{gap}{told}{noun}"
+        return f"{place}{gap}{told}{noun}{after if late else ''}"
     parts = [f.adjective + f.noun, *conditions]
     parts.insert(rng.choice((1, len(parts))), place)
+    if late:
+        parts = [f.adjective + f.noun, place, after]
     return " ".join(p for p in parts if p)
 
 
@@ -227,20 +223,26 @@ def _action(f: Found, command: str, thing: str) -> Made:
         form, phrase = _counting(f, thing)
         return form, phrase, command + " | wc -l", f.said
     if 0.7 <= chance < 0.8 and f.kind != "l":
-        how = rng.choice(DELETE[f.lang]).format(_every(f) + thing)
+        form = f.pick(DELETE)
+        how = form.format(_every(f) + thing)
         tail = " -delete" if f.kind == "f" or "-empty" in command else " -exec rm -r {} +"
-        return "!", how, command + tail, f.said
+        return "?" if en and form[0] == "{" else "!", how, command + tail, f.said
     if 0.8 <= chance < 0.92 and f.kind == "f":
         target = f.values.folder().text
         f.said.append(target)
         verb = rng.choice(("mv", "cp"))
-        how = rng.choice(TAKE[verb][f.lang]).format(_every(f) + thing, target)
-        return "!", how, f"{command} -exec {verb} -t {quoted(target)} {{}} +", f.said
+        form = f.pick(TAKE[verb])
+        how = form.format(_every(f) + thing, target)
+        command += f" -exec {verb} -t {quoted(target)} {{}} +"
+        return "?" if en and form[0] == "{" else "!", how, command, f.said
     if chance >= 0.92 and f.kind == "f":
         tail = rng.choice(tuple(TAILS))
         form = "~" if "ls" in tail or "wc" in tail else "!"
         return form, rng.choice(TAILS[tail][f.lang]).format(thing), command + tail, f.said
-    if rng.random() < 0.4 or chance >= 0.56:
+    said = rng.random()
+    if said < 0.3:
+        return "?", f.pick(ASKED).format(thing), command, f.said
+    if said < 0.6 or chance >= 0.56:
         return "~", thing, command, f.said
     seek = f.pick(SEEK)
     return "!", f"{seek} {thing}" if en else seek + thing, command, f.said
@@ -255,29 +257,33 @@ def _counting(f: Found, thing: str) -> tuple[str, str]:
     return form, f.pick(HOW_MANY if form == "?" else COUNT).format(thing)
 
 
+ASKED = {
+    "en": ("any {}", "are there any {}", "which {} are there", "what {} do I have", "{}, where are they", "{}, which ones", "{}, just list them", "{} - list them, don't delete anything", "got any {}", "I'm after {}, where are they"),
+    "zh": ("{}有哪些", "{}都有啥", "有没有{}", "{}有没有", "{}都在哪", "{}列一下", "把{}都找出来", "{}给我揪出来", "{}列出来,先别删", "只看不删,{}有哪些", "{}有的话列出来", "{}都是哪些来着"),
+}  # fmt: skip
 HOW_MANY = {
-    "en": ("how many {} are there", "how many {}"),
-    "zh": ("{}有多少个", "有多少{}", "{}一共有几个", "{}的数量"),
-}
+    "en": ("how many {} are there", "how many {}", "how many {} do I have", "{} - how many", "{}, just the number", "what's the number of {}"),
+    "zh": ("{}有多少个", "有多少{}", "{}一共有几个", "{}的数量", "{}有几个", "{}拢共几个", "{}多少个,别列出来", "只要数字,{}有几个"),
+}  # fmt: skip
 COUNT = {
-    "en": ("count {}", "count the number of {}", "count all {}"),
-    "zh": ("统计{}的数量", "数一下{}", "统计{}有多少个", "计算{}的个数"),
-}
+    "en": ("count {}", "count the number of {}", "count all {}", "tell me how many {} there are", "just count {}"),
+    "zh": ("统计{}的数量", "数一下{}", "统计{}有多少个", "计算{}的个数", "数数{}", "统计下{}有几个"),
+}  # fmt: skip
 DEEP = {
-    "en": ("recursively", "including subfolders", "here and in all subfolders", "at any depth"),
-    "zh": ("包括子目录在内", "递归地", "连子目录一起", "各级目录下"),
-}
+    "en": ("recursively", "including subfolders", "here and in all subfolders", "at any depth", "no matter how deep", "here and below"),
+    "zh": ("包括子目录在内", "递归地", "连子目录一起", "各级目录下", "各级子目录里", "从里到外各层"),
+}  # fmt: skip
 DELETE = {
-    "en": ("delete {}", "remove {}", "delete {}", "get rid of {}", "erase {}"),
-    "zh": ("删除{}", "删掉{}", "把{}删了", "清理掉{}", "移除{}"),
-}
+    "en": ("delete {}", "remove {}", "delete {}", "get rid of {}", "erase {}", "nuke {}", "trash {}", "{}: delete them", "{}, remove them", "{} can go, delete them", "find {} and delete them"),
+    "zh": ("删除{}", "删掉{}", "把{}删了", "清理掉{}", "移除{}", "{}全删了", "{}都给我删掉", "{}不要了,删掉", "{}统统干掉", "找出{}然后删掉", "把{}清掉"),
+}  # fmt: skip
 TAKE = {
-    "mv": {"en": ("move {} to {}", "move {} into {}", "put {} into {}"), "zh": ("把{}移动到{}", "将{}移到{}")},
-    "cp": {"en": ("copy {} to {}", "copy {} into {}"), "zh": ("把{}复制到{}", "将{}拷贝到{}", "复制{}到{}")},
+    "mv": {"en": ("move {} to {}", "move {} into {}", "put {} into {}", "{}: move them to {}", "{}, put them in {}", "chuck {} into {}", "find {} and move them to {}"), "zh": ("把{}移动到{}", "将{}移到{}", "{}都挪到{}", "{}给我搬到{}去", "把{}塞到{}里", "找出{},移到{}")},
+    "cp": {"en": ("copy {} to {}", "copy {} into {}", "{}: copy them to {}", "{}, copy them into {}, keep the originals", "find {} and copy them to {}"), "zh": ("把{}复制到{}", "将{}拷贝到{}", "复制{}到{}", "{}拷一份到{}", "{}都复制到{},原来的留着", "找出{},拷到{}")},
 }  # fmt: skip
 TAILS = {
-    " -exec ls -lh {} +": {"en": ("{} with their sizes", "{} with details"), "zh": ("{}的详细信息", "{}和它们的大小")},
-    " -exec wc -l {} +": {"en": ("the line counts of {}", "the number of lines in each of the {}"), "zh": ("{}各有多少行", "{}的行数")},
-    " -exec chmod +x {} +": {"en": ("make {} executable",), "zh": ("给{}加上执行权限", "让{}可执行")},
-    " -exec gzip {} +": {"en": ("gzip {}", "compress {} with gzip"), "zh": ("用gzip压缩{}", "把{}压缩成gz")},
+    " -exec ls -lh {} +": {"en": ("{} with their sizes", "{} with details", "{}, sizes and dates too"), "zh": ("{}的详细信息", "{}和它们的大小", "{},大小也要")},
+    " -exec wc -l {} +": {"en": ("the line counts of {}", "the number of lines in each of the {}", "{} with the line count of each"), "zh": ("{}各有多少行", "{}的行数", "{}每个几行")},
+    " -exec chmod +x {} +": {"en": ("make {} executable", "give {} the x bit", "chmod +x {}"), "zh": ("给{}加上执行权限", "让{}可执行", "{}都加上x权限")},
+    " -exec gzip {} +": {"en": ("gzip {}", "compress {} with gzip", "compress each of the {} with gzip"), "zh": ("用gzip压缩{}", "把{}压缩成gz", "{}都gzip一下")},
 }  # fmt: skip

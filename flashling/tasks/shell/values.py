@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from . import rare
+
 WORDS = Path(__file__).with_name("data") / "words.txt"
 PLAIN = re.compile(r"[\w@%+=:,./-][\w@%+=:,./~-]*")
 HERE = {
@@ -20,6 +22,13 @@ INSIDE = {
     "en": ("in {}", "in {}", "in {}", "under {}", "inside {}", "in the {} folder",
            "in the {} directory", "in the directory {}", "in folder {}", "from {}"),
     "zh": ("{}里", "{}目录下", "{}目录里", "{}下", "{}文件夹里", "在{}里", "{} 目录中", "{}下面", "{}里面"),
+}  # fmt: skip
+# a file's name and its folder said apart
+APART = {
+    "en": ("{} in {}", "{} in {}", "{} in the {} folder", "{} from {}", "{} (in {})", "{} under {}",
+           "{}, which is in {},", "{1}'s {0}", "the {} in {}"),
+    "zh": ("{1}里的{0}", "{1}下的 {0}", "{1}目录里的{0}", "{1} 里面的 {0}", "{1}文件夹里的 {0}", "{0}(在{1}里)",
+           "{0}(在 {1} 目录下)", "{1}目录下 {0}", "{1}底下的{0}", "{1}中的 {0}"),
 }  # fmt: skip
 ONES = {
     "en": "zero one two three four five six seven eight nine ten".split(),
@@ -126,16 +135,18 @@ class Values:
     def stem(self) -> str:
         """A file's or folder's name without extension, now and then Chinese or with a space."""
         rng, chance = self.rng, self.rng.random()
-        if chance < 0.48:
+        if chance < 0.36:
             return self.pick("noun")
-        if chance < 0.66:
+        if chance < 0.52:
             tail = rng.choice((str(rng.randint(1, 30)), str(rng.randint(2015, 2027)), "final", "v2",
                                self.pick("noun"), f"{rng.randint(2019, 2027)}-{rng.randint(1, 12):02}"))  # fmt: skip
             return self.pick("noun") + rng.choice("_--") + tail
-        if chance < 0.84:
+        if chance < 0.62:
             return self.made_up()
-        if chance < 0.93:
-            return self.pick("zhname")
+        if chance < 0.84:
+            return rare.latin(rng)
+        if chance < 0.94:
+            return self.pick("zhname") if rng.random() < 0.6 else rare.chinese(rng)
         return f"{self.pick('noun')} {self.pick('noun')}"
 
     def file(self, *kinds: str) -> Value:
@@ -143,9 +154,14 @@ class Values:
         rng = self.rng
         ext = rng.choice(kinds) if kinds else self.pick("anyext")
         name = f"{self.stem()}.{ext}" if ext else self.stem()
-        if rng.random() < 0.22:
-            name = f"{self.folder().text}/{name}"
-        return Value(name, marked=0.06)
+        if rng.random() > 0.28:
+            return Value(name, marked=0.06)
+        folder = self.folder().text
+        path = f"{folder}/{name}"
+        if rng.random() < 0.6:
+            return Value(path, marked=0.06)
+        en, zh = (tuple(form.format(name, folder) for form in APART[lang]) for lang in APART)
+        return Value(path, en, zh)
 
     def folder(self) -> Value:
         """A directory that is not the current one."""
@@ -202,14 +218,17 @@ class Values:
     def word(self) -> Value:
         """A text to search for: one word."""
         rng, chance = self.rng, self.rng.random()
-        if chance < 0.5:
+        if chance < 0.4:
             return self.of("term", marked=0.35)
-        if chance < 0.65:
+        if chance < 0.5:
             return Value(self.pick("noun"), marked=0.4)
-        if chance < 0.78:
+        if chance < 0.6:
             return Value(self.made_up(), marked=0.35)
+        if chance < 0.78:
+            return Value(rare.latin(rng), marked=0.35)
         if chance < 0.9:
-            return Value(self.pick("zhterm"), marked=0.4)
+            zh = self.pick("zhterm") if rng.random() < 0.5 else rare.chinese(rng)
+            return Value(zh, marked=0.4)
         return Value(f"{self.pick('ident')}{rng.choice(('', '_' + self.pick('noun')))}", marked=0.3)
 
     def text(self) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flashling.tasks.tools.values import Values
@@ -13,6 +13,8 @@ from flashling.tasks.tools.words import made_code, made_hanzi, made_word, phrase
 # function name, its parameters, and requests; braces mark where the strings stand
 KEEPERS: list[Any] = phrases("keepers")
 REPEATS: dict[str, list[str]] = phrases("repeats")
+# verbs and nouns (en, zh) that tools are made of, and sentences about one or two strings
+FRAMES: dict[str, list[Any]] = phrases("frames")
 LETTERS = string.ascii_letters + string.digits
 MARKS = "-_./:#@+=~%&*!?"
 
@@ -23,7 +25,9 @@ def samples(seed: int) -> Iterator[dict]:
     values = Values(rng)
     while True:
         lang = "en" if rng.random() < 0.5 else "zh"
-        yield _repeat(values, lang) if rng.random() < 0.25 else _call(values, lang)
+        chance = rng.random()
+        make = _repeat if chance < 0.15 else _call if chance < 0.45 else _framed
+        yield make(values, lang)
 
 
 def hard_string(values: Values, lang: str) -> str:
@@ -87,7 +91,39 @@ def _call(values: Values, lang: str) -> dict:
     return _sample([{"role": "user", "content": text}, answer], tools, lang, strings)
 
 
-def _schema(values: Values, name: str, params: tuple[str, ...], en: str, zh: str) -> dict:
+def _framed(values: Values, lang: str) -> dict:
+    """A call of a tool named by a verb and a noun, asked for in a sentence of many shapes."""
+    count = 1 if values.random() < 0.7 else 2
+    (verb, verb_zh), (noun, noun_zh) = values.pick(FRAMES["verbs"]), values.pick(FRAMES["nouns"])
+    side, side_zh = values.pick(FRAMES["nouns"])
+    while side == noun:
+        side, side_zh = values.pick(FRAMES["nouns"])
+    name, key = f"{verb}_{noun}", values.pick((noun, noun, f"{noun}_name", f"{noun}_id", "target"))
+    params = [key, values.pick((side, f"new_{noun}"))][:count]
+    strings = [hard_string(values, lang) for _ in params]
+    tools = [_schema(values, name, params, f"{_said(verb)} a {noun}", f"{verb_zh}{noun_zh}")]
+    for _ in range(values.pick((0, 0, 1, 1, 2))):
+        (v, v_zh), (n, n_zh) = values.pick(FRAMES["verbs"]), values.pick(FRAMES["nouns"])
+        # another noun: a sentence may leave the verb out
+        if n not in (noun, side):
+            tools.append(_schema(values, f"{v}_{n}", [n], f"{_said(v)} a {n}", f"{v_zh}{n_zh}"))
+    values.rng.shuffle(tools)
+    said = [_quoted(values, text, lang) for text in strings]
+    words = {"v": verb.replace("_", " "), "V": _said(verb), "n": noun, "m": side}
+    if lang == "zh":
+        words = {"v": verb_zh, "n": noun_zh, "m": side_zh}
+    text = values.pick(FRAMES[lang if count == 1 else f"{lang}2"]).format(*said, **words)
+    function = {"name": name, "arguments": dict(zip(params, strings, strict=True))}
+    call = {"id": "call_0", "type": "function", "function": function}
+    answer = {"role": "assistant", "content": None, "tool_calls": [call]}
+    return _sample([{"role": "user", "content": text}, answer], tools, lang, strings)
+
+
+def _said(verb: str) -> str:
+    return verb.replace("_", " ").capitalize()
+
+
+def _schema(values: Values, name: str, params: Sequence[str], en: str, zh: str) -> dict:
     body = {
         "type": "object",
         "properties": {param: {"type": "string"} for param in params},

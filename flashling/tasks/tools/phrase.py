@@ -175,12 +175,18 @@ class Speaker:
     def polished(self, text: str, request: Request, lang: str) -> str:
         """A capital first letter (never of a value), now and then a full stop or a typing slip."""
         chance = self.random()
-        starts_with_value = any(text.startswith(value) for value in request.copied)
-        if chance < 0.45 and not starts_with_value:
+        first = text.split(" ", 1)[0].strip(",.?!:;")
+        if chance < 0.45 and lang == "en" and first.isalpha() and not _names(request, first):
             text = text[0].upper() + text[1:]
         if text[-1] not in "?!,.？！，。" and self.random() < 0.25 and not request.ends_open:
             text += "." if lang == "en" else "。"
         return text
+
+
+def _names(request: Request, word: str) -> bool:
+    """Whether a word is part of a value that the request holds."""
+    values = [*request.copied, *map(str, request.args.values())]
+    return any(word in value for value in values)
 
 
 def _glue(out: list[str], said: str, lang: str) -> None:
