@@ -64,7 +64,7 @@ def _model(recipe: Recipe, world: parallel.World) -> tuple[Ling, dict[str, Tenso
     if recipe.start is None:
         model.init_weights(recipe.seed)
     else:
-        model.load_state_dict(checkpoint.load_weights(recipe.start))
+        _start(model, Path(recipe.start))
     usual = "bfloat16" if world.device.type == "cuda" else "float32"
     dtype = getattr(torch, recipe.dtype or usual)
     if dtype == torch.float64:
@@ -78,6 +78,16 @@ def _model(recipe: Recipe, world: parallel.World) -> tuple[Ling, dict[str, Tenso
         if recipe.compile:
             block.compile(backend=recipe.compile)
     return parallel.shard(model, world) if recipe.shard else model, values
+
+
+def _start(model: Ling, folder: Path) -> None:
+    """Fill a model from a run's checkpoint or from a model's folder under the published names."""
+    if (folder / checkpoint.WEIGHTS).is_file() or not (folder / "config.json").is_file():
+        model.load_state_dict(checkpoint.load_weights(folder))
+        return
+    from ..model import weights
+
+    weights.load(model, folder)
 
 
 def biases(model: nn.Module) -> dict[str, Tensor]:

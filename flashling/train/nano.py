@@ -109,17 +109,17 @@ def learn_tokenizer(count: int = 60_000, seed: int = 999) -> Tokenizer:
 
 
 def nano() -> Recipe:
-    """The shipped size, on one GPU: rate constant, then a linear fall, over 15 minutes."""
+    """The shipped size: rate constant, then a linear fall; a GPU or several (torchrun)."""
     return Recipe(
         "nano",
         NANO,
         lambda: Stream(documents, workers=WORKERS),
-        seconds=900,
-        tokens=131_072,
+        seconds=1_200,
+        tokens=163_840,
         shard=False,
-        optim=Optim(lr=2e-3, weight_decay=0.05),
+        optim=Optim(lr=3e-3, weight_decay=0.05),
         schedule=Schedule("wsd", warmup=100, floor=0.02, decay=0.4),
-        log_every=50,
+        log_every=25,
         save_every=5_000,
     )
 

@@ -24,7 +24,8 @@ class Recipe:
     resumes. Where steps is None the schedule follows the clock, and a resumed run can no longer
     equal an uninterrupted one bit for bit.
     tokens: at most so many per batch; a step is `accumulate` batches on every process.
-    start: a checkpoint (a folder with weights.safetensors) to begin from instead of `seed`.
+    start: a run's checkpoint (a folder with weights.safetensors) or a model's folder, perhaps
+    quantised, to begin from instead of `seed`.
     dtype: what the working model computes in; masters are float32. None: bfloat16 on CUDA.
     compile: a torch.compile backend for every block ("inductor"). recompute: keep only the
     blocks' inputs for the backward pass. shard: split over processes by FSDP2; without it every
