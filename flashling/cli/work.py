@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
 
 from .terminal import note, progress, table
 
@@ -49,43 +46,13 @@ def train(
     if recipe is None or recipe not in known:
         what = f"no recipe {recipe!r}" if recipe else "which recipe?"
         raise ValueError(f"{what}; there are: {', '.join(known)}")
-    chosen = changed(known[recipe](), changes)
+    chosen = room.changed(known[recipe](), changes)
     result = room.train(chosen, resume=resume, limit=limit)
     if result.reason != "stopped":
         print(f"{recipe}: {result.step} steps, loss {result.loss:.4f}, in {chosen.folder}")
         if export is not None:
             print(f"model written to {room.export(chosen, export)}")
     return 0
-
-
-def changed(value: Any, changes: tuple[str, ...]) -> Any:
-    """A dataclass with the fields of `name=value` texts changed, `a.b=value` inside a.
-
-    ValueError for an unknown field, with those that there are.
-    """
-    for text in changes:
-        name, sign, given = text.partition("=")
-        if not sign:
-            raise ValueError(f"{text!r} is no change; write name=value")
-        value = _set(value, name.split("."), _parsed(given), name)
-    return value
-
-
-def _set(value: Any, path: list[str], new: Any, name: str) -> Any:
-    known = [f.name for f in fields(value)] if is_dataclass(value) else []
-    first, *rest = path
-    if first not in known:
-        raise ValueError(f"there is no {name!r} to change; there are: {', '.join(known) or 'none'}")
-    inner = _set(getattr(value, first), rest, new, name) if rest else new
-    return replace(cast(Any, value), **{first: inner})
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        # a bare word is a name or a path
-        return {"true": True, "false": False, "none": None}.get(text.lower(), text)
 
 
 def evaluate(name: str, /, *arguments: str) -> int:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .changes import changed
     from .finish import export
     from .loop import Result, train
     from .optim import Optim
@@ -20,6 +21,7 @@ __all__ = [
     "Result",
     "Schedule",
     "Shards",
+    "changed",
     "export",
     "generate_shards",
     "recipes",
@@ -32,6 +34,7 @@ _HOME = {
     "Result": "loop",
     "Schedule": "schedule",
     "Shards": "shards",
+    "changed": "changes",
     "export": "finish",
     "generate_shards": "shards",
     "train": "loop",

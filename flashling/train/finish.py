@@ -29,7 +29,10 @@ def merged(recipe: Recipe) -> Ling:
 
 
 def export(
-    recipe: Recipe, folder: str | Path | None = None, dtype: torch.dtype = torch.bfloat16
+    recipe: Recipe,
+    folder: str | Path | None = None,
+    dtype: torch.dtype = torch.bfloat16,
+    shard_bytes: int = 4 << 30,
 ) -> Path:
     """Write the run's final model (see `merged`) to `folder`, by default `model` in the run's own,
     with its config; routers and expert biases stay float32. Returns the folder.
@@ -37,5 +40,7 @@ def export(
     from ..model import weights
 
     target = Path(folder or recipe.folder / "model")
-    weights.save(merged(recipe), target, dtype=dtype, wide=("router", "bias"))
+    weights.save(
+        merged(recipe), target, dtype=dtype, wide=("router", "bias"), shard_bytes=shard_bytes
+    )
     return target
