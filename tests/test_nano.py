@@ -5,14 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
-from flashling import LLM, nano
+from flashling import LLM, nano, parallel
 from flashling.model import oracle, weights
 from flashling.sampling import Sampling
 from flashling.train import recipes
+from flashling.train.build import build
+from flashling.train.source import Held, Shuffled
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +70,7 @@ def test_a_chat_equals_the_oracle(llm: LLM) -> None:
     assert llm.chat(messages, stream=False).tokens == told.tokens
 
 
-def test_it_can_be_trained_on(tmp_path) -> None:
-    from flashling.train.build import build
-    from flashling.train.source import Held, Shuffled
-
+def test_it_can_be_trained_on(tmp_path: Path) -> None:
     recipe = recipes()["nano"]().with_(
         out=str(tmp_path),
         start=str(nano.path()),
@@ -78,8 +78,6 @@ def test_it_can_be_trained_on(tmp_path) -> None:
         tensorboard=False,
         data=lambda: Shuffled(Held([([1, 2, 3], [True] * 3)])),
     )
-    from flashling import parallel
-
     run = build(recipe, parallel.join("cpu"), quiet=True)
     shipped = weights.read(nano.path(), torch.float32)
     assert torch.equal(run.model.head.float(), shipped.head)
