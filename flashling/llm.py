@@ -25,6 +25,8 @@ Tools = Sequence[dict[str, Any]] | None
 # messages, tools and the thinking switch to prompt tokens: as `text.jinja.template` returns it
 Template = Callable[[Sequence[Message], Tools, bool | None], list[int]]
 GREEDY = Sampling(temperature=0.0, max_tokens=1024)
+# how many answers to a looked-up page are weighed
+READINGS = 3
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,9 @@ class LLM:
         from .tasks.shell.tldr import Index
 
         def answers(messages: list[Message]) -> list[Candidate]:
-            found = self.alternatives(messages, count)
+            # of the pages several readings are weighed
+            several = messages[-1]["role"] == "tool"
+            found = self.alternatives(messages, max(count, READINGS) if several else count)
             return [Candidate(a.message, a.logprob, len(a.tokens)) for a in found]
 
         def look_up(query: str) -> list[tuple[str, str]]:

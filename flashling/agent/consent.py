@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 
 from .explain import Command, commands, danger, tokens
 
@@ -31,6 +32,28 @@ KEEP = re.compile(
     "(?:会|将|能)(?:被)?(?:删|清)|打印一下就",
     re.IGNORECASE,
 )
+# words with which people ask that a file be changed where it lies
+CHANGE = re.compile(
+    r"chang|modif|edit|swap|convert|turn|fix|correct|updat|\badd\b|insert|\bput\b|prepend|comment|"
+    r"renam|\bset\b|subst|mask|indent|sort|tick|bump|\bmake\b|translat|switch|trim|squeez|wrap|quot|"
+    r"every .* (?:with|by|to|into) |in.?place|instead|"
+    "改|换|替|加|补|插|更新|修|设|转|变|调|注释|统一|勾|缩进|排|翻|写|填|挪|移|合并|弄成|搞成|压成",
+    re.IGNORECASE,
+)
+# words with which people ask to be told something
+TELL = re.compile(
+    r"(?<!\.)\b(?:which|who|whose|where|how many|what(?:'s| is| are| was| does)|are there|show|"
+    r"list|count|look up)\b|啥|谁|哪|多少|几[个行次条]|是什么|查一?下|看看|有没有",
+    re.IGNORECASE,
+)
+# a file that is to be left alone, named before or after the words for it
+FILE = r"([\w*.+-]+\.[A-Za-z0-9]{1,8})"
+SPARED = (
+    re.compile(r"(?:don'?t|do not|never) (?:touch|delete|remove|harm) (?:the )?" + FILE, re.I),
+    re.compile(r"(?:keep|except|but not|leave|spare|all but) (?:the |for )?" + FILE, re.I),
+    re.compile(FILE + r"[^,，。;；]{0,4}(?:别|不要|不能|不许|不准)(?:动|碰|删)"),
+    re.compile(FILE + r"[^,，。;；]{0,4}(?:留着|保留|留下)|(?:除了|保留|留着|别动|别删) ?" + FILE),
+)
 SAVE = re.compile(r"sav|stor|writ|\binto\b|\bto\b|\bas\b|append|存|写|输出到|放", re.IGNORECASE)
 READERS = frozenset(
     "awk cat column comm cut grep head jq nl paste rev sed sort tac tail tr uniq".split()
@@ -53,8 +76,15 @@ def unasked(request: str, command: str) -> str:
     why = danger(command)
     if why and not AWAY.search(request):
         return f"it {why}"
+    changes = any(_in_place(c) for c in found)
+    asks = TELL.search(request) and not (AWAY.search(request) or CHANGE.search(request))
+    if asks and any(c.program in ("sed", "perl") for c in found if _in_place(c)):
+        return "it changes a file in place"
+    for spared in _spared(request):
+        if any(_takes(c, spared) for c in found):
+            return f"it deletes {spared}, which is to be kept"
     spills = _targets(command) and not SAVE.search(request)
-    if KEEP.search(request) and (why or spills or any(_in_place(c) for c in found)):
+    if KEEP.search(request) and (why or spills or changes):
         return why or "it changes a file that is to be kept"
     return ""
 
@@ -71,6 +101,29 @@ def _in_place(c: Command) -> bool:
         case "find":
             return "-delete" in c.words
     return False
+
+
+def _spared(request: str) -> set[str]:
+    """Names of files that the request wants left alone."""
+    return {name for p in SPARED for m in p.finditer(request) for name in m.groups() if name}
+
+
+def _takes(c: Command, name: str) -> bool:
+    """Whether a program deletes a file of that name: it meets all that `find` asks of names, or a
+    pattern of `rm`.
+    """
+    if c.program == "rm":
+        return any(fnmatch(name, w.rsplit("/", 1)[-1]) for w in c.words)
+    if c.program != "find" or not {"-delete", "rm"} & set(c.words):
+        return False
+    for i, word in enumerate(c.words[:-1]):
+        is_test = word in ("-name", "-iname")
+        wanted = not i or c.words[i - 1] not in ("!", "-not")
+        # a name with spaces may have been seen in part
+        meets = is_test and (fnmatch(name, c.words[i + 1]) or c.words[i + 1].endswith(name))
+        if is_test and meets != wanted:
+            return False
+    return True
 
 
 def _targets(command: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,12 @@ from .consent import unasked
 
 SYSTEM = "Reply with one shell command."
 NUM_PAGES = 10
+# nats that a command loses when it is not made from the page that the index puts first, whose
+# order is evidence of its own, and when it holds a placeholder as the page has it
+NOT_FIRST, UNFILLED = 2.0, 3.0
+# a command of a lower log-probability is a guess, and the index is asked
+UNSURE = -1.0
+PLACEHOLDER = re.compile(r"\{\{(.*?)\}\}")
 Message = dict[str, Any]
 
 
@@ -36,7 +43,8 @@ class Suggestion:
 
 
 Answers = Callable[[list[Message]], Sequence[Candidate]]
-LookUp = Callable[[str], Sequence[tuple[str, str]]]
+Pages = Sequence[tuple[str, str]]
+LookUp = Callable[[str], Pages]
 
 
 def suggest(request: str, answers: Answers, look_up: LookUp, count: int = 1) -> list[Suggestion]:
@@ -44,8 +52,8 @@ def suggest(request: str, answers: Answers, look_up: LookUp, count: int = 1) -> 
 
     answers(messages) gives possible messages, best first; look_up(query) gives pages as (what it
     does, command with {{placeholders}}), best first. A message that calls `lookup` is followed by
-    the pages, and the commands chosen from them are as likely as both steps together. Commands that
-    do harm which the request does not ask for are left out.
+    the pages, and the commands chosen from them are as likely as both steps together; so is a mere
+    guess. Commands that do harm which the request does not ask for are left out.
     """
     opening = [
         {"role": "system", "content": SYSTEM},
@@ -59,22 +67,54 @@ def suggest(request: str, answers: Answers, look_up: LookUp, count: int = 1) -> 
             found.append(Suggestion(_command(first.message), first.logprob, False, first.tokens))
         elif query not in asked:
             asked.add(query)
-            told = {"role": "tool", "content": pages(look_up(query)), "name": "lookup"}
-            found += [
-                _after(first, second)
-                for second in answers([*opening, first.message, told])
-                if _query(second.message, request) is None
-            ]
-    return _distinct([s for s in found if not unasked(request, s.command)])[:count]
+            found += _looked_up(opening, first, look_up(query), answers)
+    if not asked and max((s.logprob for s in found), default=0.0) < UNSURE:
+        # as if it had asked, for certain: a good page then outweighs the guess
+        first = Candidate(_asking(request.strip()), 0.0)
+        found += _looked_up(opening, first, look_up(request), answers)
+    kept = _distinct([s for s in found if not unasked(request, s.command)])
+    return kept[:count]
 
 
-def _after(first: Candidate, second: Candidate) -> Suggestion:
+def _asking(request: str) -> Message:
+    """The model's message when it looks a request up."""
+    call = {"name": "lookup", "arguments": {"query": request}}
+    calls = [{"id": "call_0", "type": "function", "function": call}]
+    return {"role": "assistant", "content": None, "tool_calls": calls}
+
+
+def _looked_up(
+    opening: list[Message], first: Candidate, found: Pages, answers: Answers
+) -> list[Suggestion]:
+    """The commands that the model makes of the pages it has asked for."""
+    told = {"role": "tool", "content": pages(found), "name": "lookup"}
+    request = opening[-1]["content"]
+    made = [c for c in answers([*opening, first.message, told]) if _query(c.message, "") is None]
+    return [_after(first, second, found, request) for second in made]
+
+
+def _after(first: Candidate, second: Candidate, found: Pages, request: str) -> Suggestion:
     """The command of an answer to a look-up."""
-    logprob, tokens = first.logprob + second.logprob, first.tokens + second.tokens
-    return Suggestion(_command(second.message), logprob, True, tokens)
+    command, tokens = _command(second.message), first.tokens + second.tokens
+    logprob = first.logprob + second.logprob
+    if found and not _made_from(command, found[0][1]):
+        logprob -= NOT_FIRST
+    left = {
+        p for _, template in found for p in PLACEHOLDER.findall(template) if re.search("[/_]", p)
+    }
+    if any(p in command and p not in request for p in left):
+        logprob -= UNFILLED
+    return Suggestion(command, logprob, True, tokens)
 
 
-def pages(found: Sequence[tuple[str, str]]) -> str:
+def _made_from(command: str, template: str) -> bool:
+    """Whether a command is a page's with its {{placeholders}} filled."""
+    parts = PLACEHOLDER.split(template)[::2]
+    pattern = r"\s*" + ".+?".join(map(re.escape, parts)) + r"\s*"
+    return re.fullmatch(pattern, command, re.S) is not None
+
+
+def pages(found: Pages) -> str:
     """The numbered lines that a look-up hands back."""
     return "\n".join(f"{i}. {ask} :: {command}" for i, (ask, command) in enumerate(found, 1))
 

@@ -28,12 +28,12 @@ from .source import Stream
 
 # shares of conversations
 MIX = {
-    "shell": 0.5,
+    "shell": 0.48,
     "direct": 0.02,
-    "lookup": 0.09,
-    "tools": 0.22,
+    "lookup": 0.07,
+    "tools": 0.27,
     "copy": 0.1,
-    "desk": 0.03,
+    "desk": 0.02,
     "talk": 0.04,
 }
 # share of documents in which every token is a target

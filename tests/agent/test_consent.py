@@ -19,6 +19,11 @@ from flashling.agent.shell import Candidate, suggest
         ("drop the commas of a.csv", "tr -d , < b.csv > b.csv", ""),
         ("replace a by b in x.log", "sed 's/a/b/' x.log > x.log", "empties x.log"),
         ("show the log", "echo 'open", "cannot be read"),
+        ("who is the author in notes.md?", "sed -i 's/author/the/' notes.md", "in place"),
+        ("书叫啥,记在 笔记/读书.md 里", "sed -i 's/书/the/g' 笔记/读书.md", "in place"),
+        ("tmp里的都删了,重要.txt 别动", "find tmp ! -name '*.tmp' -delete", "重要.txt"),
+        ("delete all logs but don't touch app.log", "rm logs/*.log", "app.log"),
+        ("clear out old, keep a.txt", "find old -type f -delete", "a.txt"),
     ],
 )
 def test_harm_that_nobody_asked_for(request_: str, command: str, why: str) -> None:
@@ -37,6 +42,9 @@ def test_harm_that_nobody_asked_for(request_: str, command: str, why: str) -> No
         ("sort a.txt into b.txt, keep the original", "sort a.txt > b.txt"),
         ("tmp里的都删了,重要.txt 别动", "find tmp -type f ! -name 重要.txt -delete"),
         ("list everything", "ls -la"),
+        ("delete all logs but don't touch app.log", "find . -name '*.log' ! -name app.log -delete"),
+        ("a.txt 里的 x 改成 y", "sed -i 's/x/y/g' a.txt"),
+        ("number 5 into line 3 of a.txt: put it there", "sed -i '3i 5' a.txt"),
     ],
 )
 def test_what_is_asked_for(request_: str, command: str) -> None:

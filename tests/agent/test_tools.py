@@ -232,3 +232,21 @@ def test_the_shell_driver_looks_up() -> None:
     assert asked[0][1] == {"role": "user", "content": "do bar"}
     # one answer wanted: only the likeliest first step is followed
     assert [s.command for s in suggest("do bar", answers, lambda q: [])] == ["foo --bar x"]
+
+
+def test_a_guess_is_looked_up_and_the_first_page_weighs_more() -> None:
+    found = [("Do bar", "foo --bar {{file}}"), ("Do baz", "foo --baz {{file}}")]
+    guess = [Candidate({"role": "assistant", "content": "guess"}, -1.5)]
+    read = [
+        Candidate({"role": "assistant", "content": c}, p)
+        for c, p in (("foo --baz x", -0.3), ("foo --bar x", -1.2))
+    ]
+
+    def answers(messages: list[dict]) -> list[Candidate]:
+        return read if messages[-1]["role"] == "tool" else guess
+
+    [best] = suggest("do bar to x", answers, lambda q: found)
+    assert (best.command, best.looked_up) == ("foo --bar x", True)
+    sure = [Candidate({"role": "assistant", "content": "sure"}, -0.9)]
+    [best] = suggest("do bar to x", lambda messages: sure, lambda q: found)
+    assert (best.command, best.looked_up) == ("sure", False)

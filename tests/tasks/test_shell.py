@@ -106,7 +106,7 @@ def test_commands_are_bash(drawn):
 
 
 def test_form_and_shares(drawn):
-    assert 0.45 < sum(s["lang"] == "en" for s in drawn) / len(drawn) < 0.55
+    assert 0.38 < sum(s["lang"] == "en" for s in drawn) / len(drawn) < 0.48
     headed = [s for s in drawn if s["messages"][0] == {"role": "system", "content": SYSTEM}]
     assert 0.8 < len(headed) / len(drawn) < 0.9
     for s in drawn:

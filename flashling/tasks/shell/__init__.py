@@ -28,7 +28,8 @@ SHARES = {
 # marks that end a question, or a sentence, in Chinese text
 ASKING = "?\uff1f"
 STOPS = ASKING + "\u3002."
-# what may stand around a request; the empty one is by far the most frequent
+# what may stand around a request; the empty one is by far the most frequent. Forms: a wish that
+# begins with its verb (!), a thing (~), a question (?), and words that are none of these (.)
 AROUND = {
     "en!": ("{}",) * 24 + (
         "please {}", "{} please", "{}, please", "can you {}?", "could you {}", "how do I {}?", "how to {}",
@@ -39,14 +40,16 @@ AROUND = {
     "en~": ("show {}", "show me {}", "list {}", "give me {}", "{}", "{}", "I want to see {}", "get {}",
             "display {}", "I need {}", "can I see {}?", "print {}", "let me see {}", "please show {}",
             "what are {}", "tell me {}", "can you show me {}?", "see {}", "could you list {}?"),
-    "en?": ("{}",) * 8 + ("hi, {}", "ok, {}", "hey {}", "please tell me: {}"),
+    "en?": ("{}",) * 20 + ("hi, {}", "ok, {}", "hey {}", "please tell me: {}"),
+    "en.": ("{}",) * 12 + ("hi, {}", "ok, {}", "hey {}"),
     "zh!": ("{}",) * 20 + (
         "帮我{}", "请{}", "请帮我{}", "怎么{}", "怎么{}?", "如何{}", "如何{}?", "我想{}", "我要{}", "能不能{}",
         "麻烦{}一下", "帮忙{}", "我需要{}", "想要{}", "怎样{}?", "用命令{}", "{}一下", "现在{}", "{}吧", "给我{}",
     ),
     "zh~": ("显示{}", "查看{}", "看看{}", "列出{}", "{}", "{}", "给我{}", "看一下{}", "我想看{}", "帮我看看{}",
             "请显示{}", "帮我列出{}", "我要{}", "打印{}", "怎么看{}?", "如何查看{}?", "输出{}"),
-    "zh?": ("{}",) * 8 + ("请问{}", "帮我看看{}", "问一下,{}", "想知道{}"),
+    "zh?": ("{}",) * 20 + ("请问{}", "帮我看看{}", "问一下,{}", "想知道{}"),
+    "zh.": ("{}",) * 12 + ("你好,{}", "嗯,{}", "麻烦了,{}"),
 }  # fmt: skip
 
 
@@ -71,7 +74,8 @@ def samples(seed: int) -> Iterator[dict]:
     values = Values(rng)
     edges = tuple(accumulate(i.weight for i in intents()))
     while True:
-        lang = "en" if rng.random() < 0.5 else "zh"
+        # the same wish has more forms in Chinese than these grammars: it gets the larger share
+        lang = "en" if rng.random() < 0.43 else "zh"
         messages = [{"role": "system", "content": SYSTEM}] if rng.random() < 0.85 else []
         asked = 1 if rng.random() < 0.93 else 2
         name = ""

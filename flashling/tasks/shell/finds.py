@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from . import rare
+from .conditions import CONDITIONS, Found
+from .tops import top
 from .values import Value, Values, quoted
 
 Made = tuple[str, str, str, list[str]]
 SEEK = {
     "en": ("find", "find", "find all", "look for", "search for", "locate", "find me", "track down", "dig up"),
     "zh": ("查找", "找出", "找到", "找", "搜索", "找一下", "搜一下", "寻找", "查一下", "找找", "揪出", "翻出", "搜搜"),
-}  # fmt: skip
-BIGGER = {
-    "en": ("larger than {}", "bigger than {}", "over {}", "above {}", "greater than {}", "of more than {}", "that are over {}", "exceeding {}", "> {}", "that take more than {}", "heavier than {}", "with a size over {}"),
-    "zh": ("大于{}", "超过{}", "大小超过{}", "比{}大", "{}以上", ">{}", "比{}还大", "{}往上", "体积大于{}", "占了不止{}"),
-}  # fmt: skip
-SMALLER = {
-    "en": ("smaller than {}", "under {}", "below {}", "less than {}", "of less than {}", "< {}", "that are under {}", "with a size below {}"),
-    "zh": ("小于{}", "不到{}", "比{}小", "{}以下", "不超过{}", "连{}都不到", "{}往下"),
-}  # fmt: skip
-RECENT = {
-    "en": ("modified in the last {}", "changed in the last {}", "changed within the past {}", "modified within {}", "touched in the past {}", "edited in the last {}", "updated during the last {}", "from the last {}", "that changed in the last {}", "newer than {}", "I changed in the last {}", "that got touched in the last {}", "with changes in the past {}", "no older than {}"),
-    "zh": ("最近{}修改过", "{}内改过", "最近{}改动过", "{}以内修改", "近{}更新过", "最近{}内有变动", "过去{}修改过", "这{}动过", "近{}改过", "我最近{}改过", "{}里头动过", "{}之内改"),
-}  # fmt: skip
-STALE = {
-    "en": ("older than {}", "not modified for {}", "last changed more than {} ago", "not touched in {}", "untouched for over {}", "that haven't changed in {}", "more than {} old", "nobody touched for {}", "unchanged for {}", "that are over {} old"),
-    "zh": ("超过{}没修改", "{}前", "{}以前", "{}没动过", "{}以上没改过", "早于{}", "{}之前修改", "{}没碰过", "{}都没改过", "放了{}没动", "{}没更新"),
-}  # fmt: skip
-OWNED = {
-    "en": ("owned by {}", "that belong to {}", "belonging to user {}", "of user {}", "whose owner is {}", "that are {}'s"),
-    "zh": ("属于{}", "{}拥有", "用户{}", "所有者是{}", "归{}", "{}名下", "主人是{}"),
 }  # fmt: skip
 NOUNS = {
     ("f", "en"): ("files", "files", "files", "regular files", "documents"),
@@ -47,36 +28,19 @@ NAMED = {
 }  # fmt: skip
 
 
-@dataclass
-class Found:
-    """A `find` in the making: its tests, and how its conditions are said in one language."""
-
-    values: Values
-    lang: str
-    tests: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-    conditions: list[str] = field(default_factory=list)
-    adjective: str = ""
-    noun: str = ""
-    kind: str = "f"
-
-    def pick(self, table: dict[str, tuple[str, ...]]) -> str:
-        """One of the language's phrasings."""
-        return self.values.rng.choice(table[self.lang])
-
-    def say(self, value: Value) -> str:
-        """The value as said, remembered as something no typo may touch."""
-        text = value.said(self.lang, self.values.rng)
-        self.said.append(text)
-        return text
-
-
 def _subject(f: Found) -> None:
     rng, values = f.values.rng, f.values
     chance = rng.random()
-    f.kind = "f" if chance < 0.84 else "d" if chance < 0.97 else "l"
+    f.kind = "f" if chance < 0.84 else "d" if chance < 0.95 else "l"
     plain = rng.choice(NOUNS[f.kind, f.lang])
-    if f.kind == "f" and chance < 0.5:
+    if chance < 0.1:
+        _kinds(f)
+        return
+    if f.kind == "l" and rng.random() < 0.4:
+        f.tests.append("-xtype l")
+        f.noun = f.pick(BROKEN)
+        return
+    if f.kind == "f" and chance < 0.48:
         ext = values.of("ext")
         f.tests.append(f"-name '*.{ext.text}'")
         name = f.say(ext)
@@ -107,40 +71,38 @@ def _subject(f: Found) -> None:
             f.noun = rng.choice(("不区分大小写地", "忽略大小写", "不管大小写,")) + f.noun
 
 
-def _sized(f: Found) -> None:
-    if f.kind != "f":
-        _owned(f)
-        return
-    if f.values.rng.random() < 0.2:
-        f.tests.append("-empty")
-        f.adjective = {"en": "empty ", "zh": "空"}[f.lang]
-        return
-    size, more = f.values.size(), f.values.rng.random() < 0.75
-    f.tests.append(f"-size {'+' if more else '-'}{size.text}")
-    f.conditions.append(f.pick(BIGGER if more else SMALLER).format(f.say(size)))
-
-
-def _timed(f: Found) -> None:
-    rng = f.values.rng
-    minutes, recent = rng.random() < 0.2, rng.random() < 0.6
-    span = f.values.draw("minutes" if minutes else "days")
-    f.tests.append(f"-m{'min' if minutes else 'time'} {'-' if recent else '+'}{span.text}")
-    f.conditions.append(f.pick(RECENT if recent else STALE).format(f.say(span)))
-
-
-def _owned(f: Found) -> None:
-    if f.kind == "d" and f.values.rng.random() < 0.6:
-        f.tests.append("-empty")
-        f.adjective = {"en": "empty ", "zh": "空"}[f.lang]
-        return
-    user = f.values.of("user")
-    f.tests.append(f"-user {user.text}")
-    f.conditions.append(f.pick(OWNED).format(f.say(user)))
-
-
-CONDITIONS = (_sized, _timed, _owned)
 # the order of tests in a command, whatever the order in which they were said
-ORDER = ("-type", "-name", "-iname", "-size", "-mtime", "-mmin", "-user", "-empty", "-not")
+ORDER = ("-type", "-xtype", "\\(", "-name", "-iname", "-size", "-mtime", "-mmin", "-newermt", "-user", "-group",
+         "-perm", "-executable", "-writable", "-empty", "-not")  # fmt: skip
+
+
+def _kinds(f: Found) -> None:
+    """Files of several extensions."""
+    rng = f.values.rng
+    count = rng.choice((2, 2, 2, 3))
+    exts = list(dict.fromkeys(f.values.of("ext").text for _ in range(count)))
+    if len(exts) == 1:
+        exts.append("orig")
+    tests = " -o ".join(f"-name '*.{ext}'" for ext in exts)
+    f.tests.append(f"\\( {tests} \\)")
+    dot = rng.choice(("", "", ".", ".", "*."))
+    *first, last = (dot + ext for ext in exts)
+    if f.lang == "en":
+        word = rng.choice(("and", "and", "or", "&"))
+        f.noun = f"{', '.join(first)} {word} {last}{rng.choice((' files', ' files', ' files', ''))}"
+    else:
+        f.noun = (
+            "、".join(first)
+            + rng.choice("和和或跟与、")
+            + last
+            + rng.choice(("文件", "文件", "", "的文件"))
+        )
+
+
+BROKEN = {
+    "en": ("broken symlinks", "dangling symlinks", "broken links", "symlinks that point nowhere", "dead symlinks", "symbolic links whose target is gone"),
+    "zh": ("坏掉的软链接", "失效的符号链接", "断掉的软链", "目标不存在的软链接", "无效的软链接", "死链接"),
+}  # fmt: skip
 
 
 def _around(f: Found) -> tuple[str, str]:
@@ -154,10 +116,10 @@ def _around(f: Found) -> tuple[str, str]:
     if chance < 0.07:
         depth = rng.randint(1, 4)
         if depth == 1 and rng.random() < 0.7:
-            how = {"en": ("not in subfolders", "without descending into subdirectories", "only this level, no subfolders", "ignoring subfolders", "at the top level only"),
-                   "zh": ("不包括子目录", "不进子目录", "只看这一层", "子目录不算", "子目录里的不要")}  # fmt: skip
+            how = {"en": ("not in subfolders", "without descending into subdirectories", "only this level, no subfolders", "ignoring subfolders", "at the top level only", "just one level", "no subfolders", "only directly in there, nothing deeper"),
+                   "zh": ("不包括子目录", "不进子目录", "只看这一层", "子目录不算", "子目录里的不要", "只一层", "别进子目录", "只要第一层的")}  # fmt: skip
         else:
-            how = {"en": (f"at most {depth} levels deep", f"with max depth {depth}", f"no deeper than {depth} levels"),
+            how = {"en": (f"at most {depth} level{'s' * (depth > 1)} deep", f"with max depth {depth}", f"no deeper than {depth} level{'s' * (depth > 1)}", f"down to {depth} level{'s' * (depth > 1)}"),
                    "zh": (f"最多{depth}层", f"深度不超过{depth}层", f"往下最多{depth}层")}  # fmt: skip
         start += f" -maxdepth {depth}"
         f.conditions.append("" if f.lang == "zh" else f.pick(how))
@@ -165,7 +127,7 @@ def _around(f: Found) -> tuple[str, str]:
             place if f.lang == "en" else f"{place}({f.pick(how)})" if place else f"{f.pick(how)},"
         )
     elif chance < 0.14:
-        skipped = values.pick("folder")
+        skipped = values.pick("folder") if rng.random() < 0.5 else rare.latin(rng)
         f.said.append(skipped)
         f.tests.append(f"-not -path '*/{skipped}/*'")
         how = {"en": (f"skipping {skipped}", f"but not in {skipped}", f"excluding {skipped}", f"except in {skipped}", f"leaving out {skipped}", f"outside {skipped}", f"but skip {skipped}"),
@@ -203,29 +165,50 @@ def find(values: Values, lang: str) -> Made:
     f = Found(values, lang)
     _subject(f)
     bare = f.tests in (["-type f"], ["-type d"], ["-type l"])
-    count = rng.choices((0, 1, 2), (0 if bare else 4, 5, 1.2 if f.kind == "f" else 0))[0]
-    for condition in rng.sample(CONDITIONS, count):
+    wanted = rng.choices((0, 1, 2), (0 if bare else 4, 5, 1.2 if f.kind == "f" else 0))[0]
+    chosen = rng.choices(CONDITIONS, [weight for _, weight in CONDITIONS], k=wanted)
+    for condition, _ in dict.fromkeys(chosen):
         condition(f)
     start, place = _around(f)
     f.tests.sort(key=lambda test: ORDER.index(test.split()[0]))
-    return _action(f, " ".join([start, *f.tests]), _thing(f, place))
+    command = " ".join([start, *f.tests])
+    if not place or rng.random() > 0.14:
+        return _action(f, command, _thing(f, place))
+    form, phrase, command, said = _action(f, command, _thing(f, ""))
+    if rng.random() < 0.3 and form == "?":
+        return form, f"{place}, {phrase}" if lang == "en" else f"{place},{phrase}", command, said
+    place = place[1:-1] if place[0] == "(" else place
+    told = f.pick(AFTERWARDS).format(place)
+    return form, phrase + told, command, said
+
+
+# the place as an afterthought
+AFTERWARDS = {
+    "en": (", the ones {}", " - the ones {}", " ({})", ", those {}", ", only {}", ", just the ones {}", ", I mean the ones {}"),
+    "zh": (",{}的", ",{}的那些", "({})", ",就{}的", ",只要{}的", ",我说的是{}的"),
+}  # fmt: skip
 
 
 def _action(f: Found, command: str, thing: str) -> Made:
     """What is done with the files found: shown, counted, deleted, taken elsewhere, looked at."""
     rng, en = f.values.rng, f.lang == "en"
+    broken = "-xtype" in command
+    if f.kind == "l" and not broken and rng.random() < 0.3:
+        return "~", f.pick(POINTED).format(thing), command + " -printf '%p -> %l\\n'", f.said
+    if rng.random() < 0.13 and not broken:
+        return top(f, command, thing)
     chance = rng.random()
     if 0.7 <= chance < 0.92 and command.startswith("find . ") and not any(f.conditions):
         # "delete all log files here" alone means this folder only
         deep = f.pick(DEEP)
-        thing = f"{thing} {deep}" if en else deep + thing
+        thing = f"{thing} {deep}" if en else f"{thing}({deep})"
     if 0.56 <= chance < 0.7:
         form, phrase = _counting(f, thing)
         return form, phrase, command + " | wc -l", f.said
-    if 0.7 <= chance < 0.8 and f.kind != "l":
+    if 0.7 <= chance < 0.8 and (f.kind != "l" or broken):
         form = f.pick(DELETE)
         how = form.format(_every(f) + thing)
-        tail = " -delete" if f.kind == "f" or "-empty" in command else " -exec rm -r {} +"
+        tail = " -delete" if f.kind != "d" or "-empty" in command else " -exec rm -r {} +"
         return "?" if en and form[0] == "{" else "!", how, command + tail, f.said
     if 0.8 <= chance < 0.92 and f.kind == "f":
         target = f.values.folder().text
@@ -261,6 +244,10 @@ ASKED = {
     "en": ("any {}", "are there any {}", "which {} are there", "what {} do I have", "{}, where are they", "{}, which ones", "{}, just list them", "{} - list them, don't delete anything", "got any {}", "I'm after {}, where are they"),
     "zh": ("{}有哪些", "{}都有啥", "有没有{}", "{}有没有", "{}都在哪", "{}列一下", "把{}都找出来", "{}给我揪出来", "{}列出来,先别删", "只看不删,{}有哪些", "{}有的话列出来", "{}都是哪些来着"),
 }  # fmt: skip
+POINTED = {
+    "en": ("{} and where they point", "{} with their targets", "{}, and what each points to", "the targets of {}", "where the {} lead"),
+    "zh": ("{}和它们指向哪里", "{}及其目标", "{},指向哪也要", "{}各指向什么", "{}分别链到哪"),
+}  # fmt: skip
 HOW_MANY = {
     "en": ("how many {} are there", "how many {}", "how many {} do I have", "{} - how many", "{}, just the number", "what's the number of {}"),
     "zh": ("{}有多少个", "有多少{}", "{}一共有几个", "{}的数量", "{}有几个", "{}拢共几个", "{}多少个,别列出来", "只要数字,{}有几个"),
@@ -271,7 +258,7 @@ COUNT = {
 }  # fmt: skip
 DEEP = {
     "en": ("recursively", "including subfolders", "here and in all subfolders", "at any depth", "no matter how deep", "here and below"),
-    "zh": ("包括子目录在内", "递归地", "连子目录一起", "各级目录下", "各级子目录里", "从里到外各层"),
+    "zh": ("包括子目录在内", "子目录也算", "连子目录一起", "各级目录都要", "所有子目录里的", "不管多深"),
 }  # fmt: skip
 DELETE = {
     "en": ("delete {}", "remove {}", "delete {}", "get rid of {}", "erase {}", "nuke {}", "trash {}", "{}: delete them", "{}, remove them", "{} can go, delete them", "find {} and delete them"),

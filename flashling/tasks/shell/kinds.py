@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .values import MAKERS, Value, Values
+from .values import MAKERS, Unit, Value, Values
+
+DAYS = (
+    Unit(1, "day", ("天",), 90, 5), Unit(7, "week", ("周", "个星期", "个礼拜"), 8, 2.5),
+    Unit(30, "month", ("个月",), 11, 2), Unit(365, "year", ("年",), 5, 1.2),
+)  # fmt: skip
+MINUTES = (
+    Unit(1, "minute", ("分钟",), 90, 3),
+    Unit(60, "hour", ("小时", "个小时", "个钟头"), 23, 3),
+)
+DAYS_NAMED = {1: ("24 hours", "24小时"), 2: ("48 hours", "48小时"), 15: ("15 days", "半个月"), 180: ("half a year", "半年"),
+              14: ("a fortnight", "两星期"), 7: ("seven days", "一星期"), 45: ("45 days", "一个半月"), 3: ("72 hours", "72小时")}  # fmt: skip
+MINUTES_NAMED = {30: ("half an hour", "半小时"), 720: ("half a day", "半天"), 90: ("an hour and a half", "一个半小时"),
+                 15: ("a quarter of an hour", "一刻钟"), 60: ("an hour", "一个钟头")}  # fmt: skip
 
 
 def _days(v: Values) -> Value:
-    names = {1: ("day", "一天"), 7: ("week", "一周"), 14: ("two weeks", "两周"), 30: ("month", "一个月"),
-             2: ("two days", "两天"), 3: ("three days", "三天")}  # fmt: skip
-    return v.span(("day", "天"), names, 90)
+    return v.span(DAYS, DAYS_NAMED)
 
 
 def _minutes(v: Values) -> Value:
-    names = {60: ("hour", "一小时"), 30: ("half hour", "半小时"), 120: ("two hours", "两小时")}
-    return v.span(("minute", "分钟"), names, 90)
+    return v.span(MINUTES, MINUTES_NAMED)
 
 
 def _ordinal(v: Values) -> Value:
@@ -37,11 +47,13 @@ def _files(*kinds: str) -> Callable[[Values], Value]:
 
 
 def _dir(v: Values) -> Value:
-    return Value(".") if v.rng.random() < 0.45 else v.folder()
+    chance = v.rng.random()
+    return Value(".") if chance < 0.43 else Value("~") if chance < 0.46 else v.folder()
 
 
 def _name(v: Values) -> Value:
-    return Value(v.stem(), marked=0.08)
+    name = v.stem()
+    return Value(name, marked=0.2 if " " in name else 0.08)
 
 
 def _id(v: Values) -> Value:

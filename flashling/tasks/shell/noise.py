@@ -6,6 +6,8 @@ import random
 import re
 from collections.abc import Callable, Sequence
 
+from .places import APART, END, FIRST, GAP, LATER, OPEN
+
 BEFORE = {
     "en": ("ok so ", "hmm, ", "sorry, ", "quick question: ", "one more thing: ", "before I forget, ", "my disk is full, ",
            "I always forget this: ", "for my report, ", "I'm new to linux, ", "as a test, ", "for the backup: ", "hello! ",
@@ -40,8 +42,17 @@ SWAPPED = {
 }  # fmt: skip
 
 
+# a file whose folder is to be said apart from it; `!` where the request names other things too
+APARTED = re.compile(f"{OPEN}(!?)([^{GAP}]+){GAP}([^{END}]+){END}")
+# "in the last a week": the article goes
+ARTICLE = re.compile(
+    r"\b(last|past|previous|this) an? (?=(?:minute|hour|day|week|month|year|fortnight)\b)"
+)
+
+
 def wrapped(text: str, lang: str, rng: random.Random) -> str:
     """The request with a reason or a greeting before it, or a thank-you behind it, now and then."""
+    text = _parted(re.sub(",(?=[?.]?$)", "", text), lang, rng)
     if rng.random() < 0.09:
         text = rng.choice(BEFORE[lang]) + text
     if rng.random() < 0.09 and text[-1] not in ".?!\u3002\uff1f":
@@ -49,8 +60,32 @@ def wrapped(text: str, lang: str, rng: random.Random) -> str:
     return text
 
 
-def blurred(text: str, said: Sequence[str], lang: str, rng: random.Random) -> str:
-    """The request with words left out or exchanged, never inside the values `said`."""
+def _parted(text: str, lang: str, rng: random.Random) -> str:
+    """The folder of a file said behind the whole request, or before it, rather than with its name."""
+    spot = APARTED.search(text)
+    if not spot:
+        return text
+    named, name, folder = spot.groups()
+    text = text.replace(spot[0], name)
+    if rng.random() < 0.15:
+        return rng.choice(FIRST[lang]).format(name, folder) + text
+    return text + rng.choice(LATER[lang][1 if named else rng.random() < 0.25]).format(name, folder)
+
+
+def blurred(text: str, said: list[str], lang: str, rng: random.Random) -> str:
+    """The request with words left out or exchanged, never inside the values `said`.
+
+    `said` gains the parts of its paths and names: they may stand apart in the text.
+    """
+    spots = APARTED.findall(text)
+    if len(spots) == 1 and len(said) > 1:
+        text = text.replace(OPEN, OPEN + "!")
+    elif spots:
+        # two files cannot both be told apart at the end
+        put = rng.choice(APART[lang][:7])
+        text = text if len(spots) == 1 else APARTED.sub(lambda m: put.format(m[2], m[3]), text)
+    said += dict.fromkeys(part for v in said for part in re.split("[/ ]", v) if len(part) > 1)
+    text = ARTICLE.sub(r"\1 ", text)
     if rng.random() < 0.12:
         text = _outside(text, said, DROPPED[lang], lambda m: "" if rng.random() < 0.6 else m[0])
     if rng.random() < 0.2:

@@ -13,13 +13,14 @@ from itertools import accumulate
 from flashling.tasks.tools.catalogue import held_out_tools
 from flashling.tasks.tools.copying import samples as copy_samples
 from flashling.tasks.tools.dialog import Director, Scene
+from flashling.tasks.tools.parallel import listed, same_again
 from flashling.tasks.tools.public import Public
 from flashling.tasks.tools.values import Values
 
 HELD_OUT_TOOLS = held_out_tools()
 __all__ = ["HELD_OUT_TOOLS", "KINDS", "compose", "copy_samples", "samples"]
 # how often a turn is of each kind; the first turn decides the sample's `sub`
-KINDS = {"single": 44, "choose": 19, "parallel": 12, "none": 13, "missing": 7, "chat": 5}
+KINDS = {"single": 34, "choose": 24, "parallel": 18, "none": 12, "missing": 8, "chat": 4}
 TURNS = tuple(KINDS)
 EDGES = tuple(accumulate(KINDS.values()))
 # share of the public sets where a `data_dir` is given (see public.py)
@@ -91,9 +92,14 @@ def _turn(director: Director, scene: Scene, kind: str) -> str:
     if kind == "missing" and director.missing(scene, made):
         return kind
     if kind == "parallel":
-        if director.random() < 0.45 and director.spread(scene, made):
+        chance = director.random()
+        if chance < 0.45 and listed(director, scene, made):
             return kind
-        count = 2 if director.random() < 0.75 else 3
+        if chance < 0.12 and same_again(director, scene, made):
+            return kind
+        if chance < 0.5 and made.tool.domain != "fresh" and director.spread(scene, made):
+            return kind
+        count = 2 if director.random() < 0.7 else 3 + (director.random() < 0.3)
         director.several(scene, [made, *(director.pick(scene.declared) for _ in range(count - 1))])
         return kind
     director.one(scene, made)

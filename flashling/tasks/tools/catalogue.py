@@ -35,7 +35,7 @@ class Catalogue:
         if split not in ("train", "test"):
             raise ValueError(f"split {split!r}: choose train or test")
         wanted = split == "test"
-        self.random, self.pick = values.random, values.pick
+        self.random, self.pick, self.split = values.random, values.pick, split
         self.base = [t for key, t in base_tools().items() if (key in held_out_tools()) == wanted]
         self.nouns = [noun for noun in nouns() if is_held_out(noun) == wanted]
         self.domains: dict[str, list[Tool]] = {}

@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flashling.tasks import talk
-from flashling.tasks.tools import answers, nonsense
+from flashling.tasks.tools import answers, fresh, nonsense, parallel
 from flashling.tasks.tools.catalogue import Catalogue, clash, serves
-from flashling.tasks.tools.phrase import Request, Speaker, joined
+from flashling.tasks.tools.phrase import Request, Speaker
 from flashling.tasks.tools.schema import Declared, Declarer, Style
 from flashling.tasks.tools.spec import Param, Tool
 from flashling.tasks.tools.values import OPEN, Values
 from flashling.tasks.tools.words import phrases
 
-SPREADING = frozenset(phrases("spreading"))
+# share of samples whose tools are composed anew
+FRESH = 0.4
 JOINTS: dict[str, list[str]] = phrases("joints")
 STOPS: dict[str, list[str]] = phrases("stops")
 SYSTEMS: list[str] = phrases("systems")
@@ -36,6 +37,7 @@ class Scene:
     messages: list[dict] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
     calls: int = 0
+    spare: list[Tool] = field(default_factory=list)
 
     def user(self, text: str) -> None:
         """What the user says."""
@@ -100,6 +102,13 @@ class Director:
 
     def main_tools(self, scene: Scene, near: bool) -> list[Tool]:
         """The tools of a scene, the first one meant: distractors are near misses or strangers."""
+        if self.random() < FRESH:
+            count = 1 + int(self.random() * (4 if near else 3))
+            tools, scene.spare = fresh.family(
+                self.values, scene.lang, self.catalogue.split, count + near
+            )
+            far = int(self.random() * 2.2)
+            return tools + [self.catalogue.any() for _ in range(far)]
         if self.random() < 0.13:
             count = 1 + int(self.random() * (5 if near else 3))
             return nonsense.family(self.values, scene.lang, scene.style.lang, count)
@@ -131,7 +140,7 @@ class Director:
     def spread(self, scene: Scene, made: Declared) -> bool:
         """One request naming several values of one parameter: one call for each. False if unfit."""
         needed = [p for p in made.tool.params if p.required]
-        keys = [p.key for p in needed if p.kind in SPREADING]
+        keys = [p.key for p in needed if p.kind in parallel.SPREADING]
         # two lists in one sentence would leave open which belongs to which
         if len(keys) != 1 or any(
             p.kind in OPEN or p.kind == "list" for p in needed if p.key != keys[0]
@@ -144,9 +153,12 @@ class Director:
         for at in range(count):
             taken[at] = self.speaker.value(param, scene.lang, how, taken)[1]
         values = list(dict.fromkeys(taken.values()))
-        request = self.request(scene, made, given={key: (joined(values, scene.lang), None)})
+        said = parallel.strung(self.values, values, scene.lang)
+        request = self.request(scene, made, given={key: (said, None)})
+        # known before it is spoken, so that none of them gets a capital
+        request.copied += values
         scene.user(self.speaker.spoken(request, scene.lang))
-        scene.copied += [*request.copied, *values]
+        scene.copied += request.copied
         scene.call([(made.name, made.call(request.args | {key: value})) for value in values])
         return True
 
@@ -181,7 +193,8 @@ class Director:
         if partial and (self.random() < 0.6 or not tool.bare[lang]):
             request = self.request(scene, made, templates=partial, drop=True)
         else:
-            request = Request(self.pick(tool.bare[lang]))
+            text = self.pick(tool.bare[lang])
+            request = Request(text.lstrip("?"), is_order=text[0] != "?")
         lacking = [p for p in required if p.key not in request.args]
         if not lacking:
             return False
@@ -211,7 +224,10 @@ class Director:
         """A request that no declared tool can serve, and the short answer that says so."""
         first, lang = scene.declared[0].tool, scene.lang
         for _ in range(8):
-            near = self.random() < 0.5 and first.domain != "nonsense"
+            if scene.spare and self.random() < 0.6:
+                wanted = self.pick(scene.spare)
+                break
+            near = self.random() < 0.5 and first.domain not in ("nonsense", "fresh")
             wanted = self.catalogue.near(first) if near else self.catalogue.any()
             if not any(serves(d.tool, wanted) for d in scene.declared):
                 break

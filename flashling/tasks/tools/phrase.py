@@ -135,6 +135,8 @@ class Speaker:
             choice = self.pick(param.choices)
             shown = how.get("shown", {}).get(param.key, {}).get(choice.value, choice.value)
             return self.pick(choice.zh if lang == "zh" else choice.en), shown
+        if kind in ("tally", "lot"):
+            return values.tally(kind, param.low, param.high, lang)
         if kind == "int":
             return values.number(param.low, param.high, True, lang)
         if kind == "num":

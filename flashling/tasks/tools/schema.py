@@ -35,7 +35,15 @@ HINTS: dict[str, list[str]] = phrases("hints")
 GIVEN: dict[str, list[str]] = phrases("hints_given")
 # first words of descriptions that read well after "use this to"
 TELLING = frozenset(phrases("telling"))
-TYPES = {"int": "integer", "num": "number", "float": "number", "coord": "number", "list": "array"}
+TYPES = {
+    "int": "integer",
+    "tally": "integer",
+    "lot": "integer",
+    "num": "number",
+    "float": "number",
+    "coord": "number",
+    "list": "array",
+}
 CASES = ("snake",) * 12 + ("camel",) * 4 + ("dotted",) * 2 + ("pascal", "kebab", "prefix", "hanzi")
 
 
@@ -237,5 +245,5 @@ def cased(name: str, case: str, domain: str) -> str:
         return "-".join(words)
     if case == "dotted":
         return f"{words[-1]}.{'_'.join(words[:-1])}" if len(words) > 1 else name
-    has_domain = domain == "nonsense" or domain in words
+    has_domain = domain in ("nonsense", "fresh") or domain in words
     return name if has_domain else f"{domain}_{name}"

@@ -58,7 +58,8 @@ class Template:
 class Tool:
     """One tool before renaming: its names, descriptions, parameters and requests by language.
 
-    made_of: verb and kind of record of a combined tool, empty for a written one.
+    made_of: verb and kind of record of a combined tool, empty for a written one. lists: requests of
+    a fresh tool about several things `{L}`, each said as `item`.
     """
 
     key: str
@@ -72,6 +73,8 @@ class Tool:
     tags: frozenset[str] = frozenset()
     by_key: dict[str, Param] = field(default_factory=dict)
     made_of: tuple[str, str] = ("", "")
+    lists: tuple[str, ...] = ()
+    item: str = ""
 
 
 def compile_template(text: str) -> Template:
@@ -175,9 +178,9 @@ def make_param(key, kind, names, en, zh, *, choices=None, required=True) -> Para
         return Param(kind="choice", choices=(choices or {})[head[1:]], **common)
     if head == "list":
         return Param(kind="list", of=make_param(key, rest, names, en, zh), **common)
-    if head in ("int", "num", "float", "coord"):
-        low, high = rest.split(":")
-        whole = head == "int"
+    if head in ("int", "num", "float", "coord", "tally", "lot"):
+        low, _, high = (rest or "2:60").partition(":")
+        whole = head in ("int", "tally", "lot")
         return Param(kind=head, low=float(low), high=float(high), whole=whole, **common)
     return Param(kind=head, **common)
 

@@ -22,6 +22,17 @@ NUMBERS_EN: tuple[str, ...] = tuple(phrases("numbers_en"))
 NUMBERS_ZH: tuple[str, ...] = tuple(phrases("numbers_zh"))
 # kinds whose words come from a list of their own, with how often a made-up one replaces them
 LISTED: dict[str, float] = phrases("listed")
+DIGITS_ZH = "零一二三四五六七八九"
+TEENS_EN = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen"
+).split()
+TENS_EN = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+DOZENS = {
+    "en": (("a dozen", 12), ("half a dozen", 6), ("two dozen", 24)),
+    "zh": (("一打", 12), ("半打", 6), ("两打", 24)),
+}
+CLASSIFIERS = "个箱包件盒袋"
 OPEN = frozenset("text title query item song movie book note".split())
 NO_PREPOSITION = ("today", "tom", "ton", "yes", "this", "next", "in ", "the day", "last")
 PIECE = re.compile(r"\{([^}]+)\}")
@@ -200,6 +211,15 @@ class Values:
             return f"{value:,}", value
         return str(value), value
 
+    def tally(self, kind: str, low: float, high: float, lang: str) -> tuple[str, int]:
+        """A count as said, often in words; a `lot` in Chinese has its classifier or is a dozen."""
+        value, chance = self.between(int(low), int(high)), self.random()
+        has_dozens = low <= 6 <= 24 <= high and (lang == "en" or kind == "lot")
+        if chance < 0.12 and has_dozens:
+            return self.pick(DOZENS[lang])
+        said = str(value) if chance < 0.6 else counted(value, lang)
+        return (said + self.pick(CLASSIFIERS) if lang == "zh" and kind == "lot" else said), value
+
     def with_preposition(self, text: str, kind: str) -> str:
         """An English date or time with the small word before it: `on March 3`, `at noon`."""
         if text.startswith(NO_PREPOSITION):
@@ -207,6 +227,19 @@ class Values:
         if kind in ("date", "iso_date"):
             return f"at {text}" if text.startswith("the end") else f"on {text}"
         return f"at {text}"
+
+
+def counted(value: int, lang: str) -> str:
+    """A number up to 99 in words, others in digits."""
+    if value > 99:
+        return str(value)
+    tens, ones = divmod(value, 10)
+    if lang == "zh":
+        head = "" if not tens else "十" if tens == 1 else f"{DIGITS_ZH[tens]}十"
+        return "两" if value == 2 else head + (DIGITS_ZH[ones] if ones or not tens else "")
+    if value < 20:
+        return TEENS_EN[value]
+    return TENS_EN[tens - 2] + (f"-{TEENS_EN[ones]}" if ones else "")
 
 
 @cache
