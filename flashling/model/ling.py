@@ -40,9 +40,10 @@ class Ling(nn.Module):
         """Hidden states [T, D] after the final norm; which rows meet the head is the caller's."""
         rotary = Rotary.of(self.config, batch.positions, self.dtype)
         x = self.embed(batch.tokens)
+        delta = torch.zeros_like(x)
         for layer in self.layers:
-            x = layer(x, rotary, past)
-        return ops.norm(x, self.norm, self.config.rms_norm_eps)
+            x, delta = layer(x, delta, rotary, past)
+        return ops.add_norm(x, delta, self.norm, self.config.rms_norm_eps)[1]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden [..., D] -> logits [..., vocab], float32 (float64 stays)."""
