@@ -1,6 +1,6 @@
 """Which form of a kernel wins, and which rows keep their bits: the questions of first light.
 
-`python3 -m benchmarks.sweeps [few] [bits] [many] [lightning] [out=FOLDER]` on one GPU.
+`python3 -m benchmarks.sweeps [few] [bits] [many] [lightning] [int4] [out=FOLDER]` on one GPU.
 Times are medians over replays of a CUDA graph of a chain of calls, weights rotated past the cache.
 """
 
@@ -16,11 +16,13 @@ from statistics import median
 from typing import Any
 
 import torch
+import triton
 
 from flashling import ops
 from flashling.ops.lightning import Carry
 from flashling.ops.lightning import triton as scans
-from flashling.ops.linear import FLOAT8, Fp8
+from flashling.ops.linear import FLOAT8, Fp8, Int4
+from flashling.ops.linear import int4_triton as fours
 from flashling.ops.linear.triton import Few, Stream, library, linear, quantise, splits, stream
 
 from .ops import about, slug
@@ -210,11 +212,85 @@ def _replays(n: int, heads: int = 32, width: int = 128) -> list[float]:
     return sorted(times)
 
 
+def int4() -> list[Report]:
+    """Question 5: TB/s of packed bytes, scales included, of weights of four bits. A stack is read
+    once: each expert meets one row, or 16 as if the stack were one tall weight.
+    """
+    few4 = [
+        fours.Few4(rows, warps, per_sm, stages)
+        for rows, warps, (per_sm, stages) in product(
+            (4, 8, 16), (2, 4), ((None, 1), (4, 1), (2, 3), (4, 3))
+        )
+    ]
+    wide = [(64, 4, 3), (64, 4, 4), (128, 4, 3), (128, 8, 3), (128, 8, 4), (256, 8, 3)]
+    found = []
+    for outputs, inputs in ((16384, 4096), (2048, 4096), (4096, 1024)):
+        copies = -(-ROUND // (outputs * inputs * 9 // 16))
+        weights = [_four(outputs, inputs, seed=i) for i in range(copies)]
+        parts = fours.splits(outputs, inputs)
+        for count in (1, 64):
+            tiles = few4 if count == 1 else [fours.Stream4(o, 64, parts, w, s) for o, w, s in wide]
+            x = rows(count, inputs)
+            calls = {t: [partial(fours.linear, x, w, t) for w in weights] for t in tiles}
+            found += _rated({"weight": f"{outputs} x {inputs}", "rows": count}, weights[0], calls)
+    for experts, (outputs, inputs) in product((9, 221), ((2048, 4096), (4096, 1024))):
+        copies = -(-ROUND // (experts * outputs * inputs * 9 // 16))
+        stacks = [_four(experts, outputs, inputs, seed=i) for i in range(copies)]
+        every = torch.arange(experts, device="cuda")[None]
+        name = {"weight": f"{experts} x {outputs} x {inputs}"}
+        x = rows(1, inputs)
+        calls = {t: [partial(fours.few, x, w, t, every) for w in stacks] for t in few4}
+        found += _rated(name | {"rows": 1}, stacks[0], calls)
+        tall = [Int4(w.words.flatten(0, 1), w.scale.flatten(0, 1)) for w in stacks]
+        x = rows(16, inputs)
+        tiles = [fours.Stream4(o, 16, 1, w, s) for o, w, s in wide]
+        calls = {t: [partial(fours.stream, x, w, t) for w in tall] for t in tiles}
+        found += _rated(name | {"rows": 16}, tall[0], calls)
+    return found
+
+
+def _four(*shape: int, seed: int) -> Int4:
+    """A random weight of four bits; its scales are all alike."""
+    g = torch.Generator("cuda").manual_seed(seed)
+    *front, inputs = shape
+    size, kind = (*front, inputs // 8), {"dtype": torch.int32, "device": "cuda"}
+    words = torch.randint(-(2**31), 2**31 - 1, size, generator=g, **kind)
+    scale = torch.full((*front, inputs // 32), inputs**-0.5 / 5, device="cuda")
+    return Int4(words, scale.bfloat16())
+
+
+def _rated(name: Report, weight: Int4, calls: dict[Any, list[Callable[[], Any]]]) -> list[Report]:
+    """A row for each tile, the fastest three printed; the first call tells how wrong it is."""
+    found = []
+    for tile, chain in calls.items():
+        row = {**name, "tile": repr(tile)}
+        try:
+            us = graph_us(chain)
+            moved = weight.words.nbytes + weight.scale.nbytes
+            row |= {"us": round(us, 2), "tb_per_s": round(moved / us / 1e6, 2)}
+            row["error"] = _wrong(chain[0](), weight, name["rows"])
+        except (RuntimeError, triton.errors.TritonError) as error:
+            row["failed"] = str(error)[:200]
+        found.append(row)
+    for row in sorted(found, key=lambda r: r.get("us", 1e9))[:3]:
+        print(json.dumps(row), flush=True)
+    return found
+
+
+def _wrong(got: torch.Tensor, weight: Int4, count: int) -> float:
+    """The relative error of the first 256 outputs, of the first expert."""
+    flat = Int4(weight.words.flatten(0, -2)[:256], weight.scale.flatten(0, -2)[:256])
+    want = rows(count, weight.shape[-1]).double() @ flat.unpack(torch.float64).T
+    got = got.reshape(count, -1)[:, :256].double()
+    return float(f"{float((got - want).norm() / want.norm()):.1e}")
+
+
 PARTS: dict[str, Callable[[], list[Report]]] = {
     "few": few,
     "bits": bits,
     "many": many,
     "lightning": lightning,
+    "int4": int4,
 }
 
 

@@ -38,7 +38,7 @@ def _stored(weight: Weight) -> int:
     """Bytes of a weight, with its scales if it is packed."""
     if isinstance(weight, Tensor):
         return weight.nbytes
-    return weight.numbers.nbytes + weight.scale.nbytes
+    return sum(b.nbytes for b in weight.buffers())
 
 
 def _plain(args: Sequence[Any], out: Any) -> Work:
@@ -138,8 +138,7 @@ def _paged(args: Sequence[Any], out: Tensor) -> Work:
 
 def _linear(args: Sequence[Any], out: Tensor) -> Work:
     x, weight = args
-    stored = weight.nbytes if isinstance(weight, Tensor) else _bytes(weight.numbers, weight.scale)
-    return _bytes(x, out) + stored, 2.0 * x.numel() * weight.shape[0]
+    return _bytes(x, out) + _stored(weight), 2.0 * x.numel() * weight.shape[0]
 
 
 # an op that is not here has no products, and moves its arguments and results

@@ -3,7 +3,7 @@
 from .experts import experts, swiglu
 from .experts import load as expert_load
 from .lightning import CHUNK, Carry, Grid, lightning, lightning_decode, slopes
-from .linear import Fp8, Weight, linear, quantise
+from .linear import Fp8, Int4, Weight, linear, quantise
 from .mla import Documents, mla_absorbed, mla_expanded, mla_over, mla_paged
 from .norm import add_norm, group_norm_gate, norm
 from .op import op, using, wide
@@ -18,6 +18,7 @@ __all__ = [
     "Documents",
     "Fp8",
     "Grid",
+    "Int4",
     "Weight",
     "add_norm",
     "choose",

@@ -1,4 +1,6 @@
-"""Linear maps with plain or e4m3 weights; activations meet an e4m3 weight as e4m3 themselves."""
+"""Linear maps with plain, e4m3 or four-bit weights; activations meet an e4m3 weight as e4m3
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..op import op, wide
+from .int4 import Int4
 
 FLOAT8 = torch.float8_e4m3fn
 # the largest e4m3 number, and the smallest scale (of a row of zeros)
@@ -50,7 +53,7 @@ class Fp8(nn.Module):
         return numbers * whole[..., : numbers.shape[-2], : numbers.shape[-1]]
 
 
-Weight = Tensor | Fp8
+Weight = Tensor | Fp8 | Int4
 
 
 @op(cuda=".triton:quantise")
@@ -72,11 +75,13 @@ def linear(x: Tensor, weight: Weight) -> Tensor:
 
     A plain weight is used as it is. For an e4m3 weight x is quantised per row (or per row and
     group of 128, as the weight is), the products are summed in float32 and scaled there, with the
-    row's scale first.
+    row's scale first. For a weight of four bits x stays as it is, and the sum is rounded once.
     """
     if isinstance(weight, Tensor):
         return F.linear(x, weight)
     kind = wide(x).dtype
+    if isinstance(weight, Int4):
+        return F.linear(x.to(kind), weight.unpack(kind)).to(x.dtype)
     numbers, scale = quantise(x, weight.group)
     if weight.group is None:
         found = F.linear(numbers.to(kind), weight.numbers.to(kind))

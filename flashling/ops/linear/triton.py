@@ -26,6 +26,9 @@ from . import TINY as SMALLEST
 from . import TOP as LARGEST
 from . import linear as linear_op
 from . import quantise as quantise_op
+from .int4 import Int4
+from .int4_triton import Few4, Stream4
+from .int4_triton import linear as int4_linear
 
 # up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row)
 FEW_ROWS, FEW_INPUTS = 4, 4096
@@ -334,7 +337,11 @@ def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
 
 
 def linear(
-    x: Tensor, weight: Weight, *, tile: Few | Stream | None = None, pdl: bool = False
+    x: Tensor,
+    weight: Weight,
+    *,
+    tile: Few | Stream | Few4 | Stream4 | None = None,
+    pdl: bool = False,
 ) -> Tensor:
     """As the op. `tile` names the kernel and its shape instead of the number of rows; `pdl` starts
     the kernel of few rows before the one in front of it has ended.
@@ -343,6 +350,12 @@ def linear(
         return F.linear(x, weight)
     if x.dtype != torch.bfloat16 or (torch.is_grad_enabled() and x.requires_grad):
         return vars(linear_op)["body"](x, weight)
+    if isinstance(weight, Int4):
+        assert not isinstance(tile, (Few, Stream))
+        found = int4_linear(x, weight, tile)
+        # more rows than a tile of the tensor cores: unpacking once is little beside the product
+        return F.linear(x, weight.unpack(x.dtype)) if found is None else found
+    assert not isinstance(tile, (Few4, Stream4))
     tile = tile or choose(len(x), weight)
     if not len(x):
         return x.new_empty(0, weight.shape[0])
