@@ -90,15 +90,15 @@ def _in_float32(model: Ling, batch: Batch) -> torch.Tensor:
 
 def fill(runner: Runner, batch: int, config: ModelConfig) -> None:
     """CONTEXT tokens in each of `batch` slots, from PROMPTS different prompts."""
-    cache, device = runner.cache, runner.device
+    rows, cache, device = runner.rows, runner.rows.cache, runner.device
     for slot in range(min(batch, PROMPTS)):
         runner.fill([prompt(CONTEXT, slot, config.vocab_size)], [slot])
-    pages = cache.table.shape[1]
+    pages = rows.table.shape[1]
     for slot in range(PROMPTS, batch):
         source = slot % PROMPTS
         cache.state[slot], cache.tail[slot] = cache.state[source], cache.tail[source]
         cache.pages[slot * pages :][:pages] = cache.pages[source * pages :][:pages]
-        cache.lengths[slot], cache.tails[slot] = cache.lengths[source], cache.tails[source]
+        rows.lengths[slot], rows.tails[slot] = rows.lengths[source], rows.tails[source]
     # phases spread over the chunk, as of sequences that did not begin together
     runner.tokens[:] = prompt(len(runner.tokens), 7, config.vocab_size).to(device)
 
@@ -106,8 +106,8 @@ def fill(runner: Runner, batch: int, config: ModelConfig) -> None:
 def spread(runner: Runner, batch: int) -> None:
     """Open chunks of all lengths instead of one: sequences that did not begin together."""
     cut = torch.arange(batch, dtype=torch.int32, device=runner.device) * 37 % 64
-    runner.cache.lengths[:batch] -= cut
-    runner.cache.tails[:batch] -= cut
+    runner.rows.lengths[:batch] -= cut
+    runner.rows.tails[:batch] -= cut
 
 
 def decode(model: Ling, batch: int) -> Report:
@@ -135,7 +135,7 @@ def decode(model: Ling, batch: int) -> Report:
         "ms_p99": times[int(len(times) * 0.99)],
         "tokens_per_s": 1e3 * batch / mean(times),
         "distinct_tokens": tokens.unique().numel(),
-        "finite": bool(torch.isfinite(runner.cache.state[:batch]).all()),
+        "finite": bool(torch.isfinite(runner.rows.cache.state[:batch]).all()),
     }
     return report
 

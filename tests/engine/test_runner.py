@@ -47,5 +47,5 @@ def test_a_random_model_runs(blocks: bool) -> None:
     runner = Runner(model, 2, 128)
     runner.fill([[1, 2, 3]], [1])
     runner.step(torch.tensor([1]))
-    assert runner.cache.lengths.tolist() == [0, 4] and runner.cache.tails.tolist() == [0, 4]
-    assert torch.isfinite(runner.cache.state).all()
+    assert runner.rows.lengths.tolist() == [0, 4] and runner.rows.tails.tolist() == [0, 4]
+    assert torch.isfinite(runner.rows.cache.state).all()
