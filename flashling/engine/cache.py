@@ -16,12 +16,14 @@ PAGE = 64
 @dataclass(frozen=True)
 class Snapshot:
     """A slot at an exact token: state [L, H, K, V] before the open chunk, which begins at token
-    `base`, and the keys and values of its rows, tail [L, 2, rows, H, K].
+    `base`, and the keys and values of its rows, tail [L, 2, rows, H, K]. hidden [D]: the final row
+    of its last token, from which an MTP layer goes on.
     """
 
     base: int
     state: Tensor
     tail: Tensor
+    hidden: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -51,6 +53,7 @@ class Cache:
     ) -> None:
         heads, width = config.num_attention_heads, config.head_dim
         self.scan_at = {layer: i for i, layer in enumerate(config.lightning_layers)}
+        # those of MTP layers are among them
         self.attend_at = {layer: i for i, layer in enumerate(config.mla_layers)}
         scans, attends = len(self.scan_at), len(self.attend_at)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
@@ -74,9 +77,11 @@ class Cache:
         """Empty a slot: the next sequence must not begin with another's state."""
         self.state[slot].zero_()
 
-    def snapshot(self, slot: int, base: int, rows: int) -> Snapshot:
+    def snapshot(self, slot: int, base: int, rows: int, hidden: Tensor | None = None) -> Snapshot:
         """A copy of what the slot holds."""
-        return Snapshot(base, self.state[slot].clone(), self.tail[slot, :, :, :rows].clone())
+        return Snapshot(
+            base, self.state[slot].clone(), self.tail[slot, :, :, :rows].clone(), hidden
+        )
 
     def restore(self, slot: int, snapshot: Snapshot) -> None:
         """Make the slot hold what was copied, from any device."""

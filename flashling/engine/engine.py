@@ -12,10 +12,11 @@ from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
 from .cache import PAGE, Cache
+from .drafts import Guesser, propose, room_for_drafts
 from .pages import Pages
 from .past import Paged
 from .request import Event, Request, Sequence, Usage, pages_for
-from .scheduler import Plan, plan, propose, room_for_drafts
+from .scheduler import Plan, plan
 from .tree import Checkpoint, Tree, worth
 
 # between the checkpoints of a long prompt
@@ -35,7 +36,8 @@ class Engine:
 
     slots: sequences that run at once. pages: of 64 tokens, for running sequences and checkpoints
     together. budget: rows of a step. checkpoint_bytes: for states that are kept. drafts: tokens
-    guessed ahead from the text itself. queue: requests that may wait.
+    guessed ahead, from the text itself and by the MTP layer if the model has one. queue: requests
+    that may wait.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Engine:
         self.model, self.device = model, model.head.device
         self.budget, self.drafts, self.queue = budget, drafts, queue
         self.cache = Cache(model.config, slots, pages, model.dtype, self.device)
+        self.guesser = Guesser(model, self.cache) if drafts and len(model.mtp) else None
         self.pages = Pages(pages)
         self.tree = Tree()
         self.checkpoint_bytes, self.bytes_kept = checkpoint_bytes, 0
@@ -100,7 +103,8 @@ class Engine:
         self._admit()
         for s in self.running:
             if s.left == 1 and self.drafts:
-                s.drafts = propose(s.tokens, min(self.drafts, room_for_drafts(s)))
+                most = min(self.drafts, room_for_drafts(s))
+                s.drafts = propose(s.tokens, most) or s.drafts[:most]
         steps = plan(self.running, self.budget)
         if steps:
             self._run(steps)
@@ -125,14 +129,20 @@ class Engine:
         ]
         at = torch.tensor([i for r in wanted for i in r], dtype=torch.int64, device=self.device)
         logits = iter(self.model.logits(hidden[at]) if len(at) else ())
-        for (s, n), base, places in zip(steps, bases, wanted, strict=True):
+        firsts = [s.done for s, _ in steps]
+        for (s, n), base, places, a in zip(steps, bases, wanted, batch.starts, strict=False):
             s.base, known = base, min(n, s.left)
-            s.done += known
+            s.done, s.last = s.done + known, hidden[a + known - 1]
             self._keep_planned(s)
-            self._draw(s, [next(logits) for _ in places])
+            self._draw(s, [next(logits) for _ in places], hidden[a + known - 1 :])
+        if self.guesser is not None:
+            parts = zip(steps, batch.starts, firsts, strict=False)
+            read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.slot is not None]
+            if read:
+                self.guesser.read(*zip(*read, strict=True), self.drafts)
 
-    def _draw(self, s: Sequence, logits: Items[Tensor]) -> None:
-        """Draw after each row as long as the drafts are what is drawn."""
+    def _draw(self, s: Sequence, logits: Items[Tensor], hidden: Tensor) -> None:
+        """Draw after each row as long as the drafts are what is drawn; hidden [rows, D]."""
         guesses, s.drafts = s.drafts[: max(0, len(logits) - 1)], []
         s.usage.drafted += len(guesses)
         for i, row in enumerate(logits):
@@ -148,7 +158,7 @@ class Engine:
             if i == len(guesses) or s.tokens[-1] != guesses[i]:
                 return
             # the draft's row has been read already
-            s.done += 1
+            s.done, s.last = s.done + 1, hidden[i + 1]
             s.usage.accepted += 1
 
     def _token(self, s: Sequence, row: Tensor) -> Event:
@@ -185,6 +195,7 @@ class Engine:
         self.free_slots.append(s.slot)
         self.pages.drop(s.pages)
         s.slot, s.pages, s.done, s.base, s.stops, s.drafts = None, [], 0, 0, [], []
+        s.last = s.owed = None
 
     def _admit(self) -> None:
         """Give slots and pages to those that wait, the most urgent first. A sequence gets all the
@@ -223,6 +234,7 @@ class Engine:
                 self.cache.copy_page(checkpoint.pages[whole], fresh[0])
             self.cache.restore(s.slot, checkpoint.snapshot)
             s.done, s.base = checkpoint.snapshot.length, checkpoint.snapshot.base
+            s.last = s.owed = checkpoint.snapshot.hidden
         if first:
             s.usage.cached = s.done
             s.usage.restored_from = "device" if checkpoint else ""
@@ -252,7 +264,7 @@ class Engine:
     def _keep(self, s: Sequence) -> None:
         """Keep a checkpoint where the sequence stands, if there is room for its state."""
         assert s.slot is not None
-        snapshot = self.cache.snapshot(s.slot, s.base, s.done - s.base)
+        snapshot = self.cache.snapshot(s.slot, s.base, s.done - s.base, s.last)
         if snapshot.nbytes > self.checkpoint_bytes:
             return
         pages = tuple(s.pages[: pages_for(s.done)])

@@ -60,3 +60,37 @@ class Paged:
     def bases(self) -> list[int]:
         """Where the open chunk of each sequence begins after the step."""
         return [end - left for end, left in zip(self.ends, self.grid.left, strict=True)]
+
+
+class Ahead:
+    """The past of an MTP layer. Its entry of (hidden row j - 1, token j) stands in place j, so that
+    it depends on no later token than the other latents there; place 0 has none.
+    """
+
+    def __init__(self, cache: Cache, batch: Batch, sequences: Items[Sequence]) -> None:
+        self.cache, self.starts = cache, batch.starts
+        device = batch.tokens.device
+        places = (batch.positions + 1).tolist()
+        owner = [n for n, count in enumerate(batch.lengths) for _ in range(count)]
+        pages = [sequences[n].pages[j // PAGE] for n, j in zip(owner, places, strict=True)]
+        self.page = torch.tensor(pages, device=device)
+        self.place = torch.tensor([j % PAGE for j in places], device=device)
+        self.ends = [places[b - 1] + 1 for b in batch.starts[1:]]
+        self.tables = [
+            torch.tensor(s.pages[: pages_for(end)], device=device)
+            for s, end in zip(sequences, self.ends, strict=True)
+        ]
+
+    def attend(self, layer: int, q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
+        """As `Past.attend`, over the entries from place 1 on."""
+        pages = self.cache.latents(layer)
+        pages[self.page, self.place] = latent
+        contexts = [
+            pages[table].flatten(0, 1)[1:end]
+            for table, end in zip(self.tables, self.ends, strict=True)
+        ]
+        return ops.mla_absorbed(q, contexts, kv_b, value_dim, self.starts)
+
+    def scan(self, layer: int, q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:
+        """An MTP layer has no Lightning attention."""
+        raise AssertionError(f"layer {layer} of an MTP head scans nothing")

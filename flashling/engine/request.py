@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from ..sampling import Sampling
 from .cache import PAGE
 
@@ -74,6 +76,10 @@ class Sequence:
     # positions at which a checkpoint is to be kept, ascending; those behind `done` are past
     stops: list[int] = field(default_factory=list)
     drafts: list[int] = field(default_factory=list)
+    # the final hidden row [D] of the last token read, and that of a checkpoint gone on from, until
+    # an MTP layer has read it
+    last: Tensor | None = None
+    owed: Tensor | None = None
 
     @property
     def prompt(self) -> tuple[int, ...]:

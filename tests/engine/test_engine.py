@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import random
-from functools import cache, lru_cache
+from functools import cache
 
 import pytest
 import torch
 
+from flashling.batch import Batch
 from flashling.config import TOY
 from flashling.engine import engine as engines
+from flashling.engine.drafts import propose
 from flashling.engine.engine import Engine, Overloaded
 from flashling.engine.request import Event, Request
-from flashling.engine.scheduler import propose
 from flashling.model import oracle
 from flashling.model.ling import Ling
+from flashling.model.past import Fresh
 from flashling.sampling import Sampling
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
 
 
-@lru_cache
+@cache
 def model() -> Ling:
-    config = TOY.with_(initializer_range=0.3, num_nextn_predict_layers=0, eos_token_ids=(7,))
+    config = TOY.with_(initializer_range=0.3, eos_token_ids=(7,))
     return Ling(config).init_weights(0).double()
 
 
@@ -111,6 +113,19 @@ def clairvoyant(known: dict[int, tuple[tuple[int, ...], tuple]], draw: random.Ra
 
 @pytest.mark.parametrize("seed", range(25))
 def test_any_schedule_gives_the_oracles_tokens(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_schedule(seed, monkeypatch)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("hundred", range(1, 11))
+def test_a_thousand_schedules(hundred: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(100 * hundred, 100 * hundred + 100):
+        with monkeypatch.context() as patch:
+            one_schedule(seed, patch)
+
+
+def one_schedule(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests come, wait, are aborted and overtaken at random, in an engine of random size."""
     draw = random.Random(seed)
     engine = Engine(
         model(),
@@ -172,6 +187,26 @@ def test_drafts_are_taken_where_they_are_what_is_drawn(monkeypatch: pytest.Monke
     assert usage is not None and 0 < usage.accepted < usage.drafted
     # every token was drawn in some step, and accepted ones cost none of their own
     assert steps <= len(events) - usage.accepted + 1
+
+
+@pytest.mark.parametrize("length", [5, 63, 64, 100])
+def test_the_mtp_layer_guesses_what_it_guesses_alone(length: int) -> None:
+    prompt = tuple(random.Random(length).randrange(10, 250) for _ in range(length))
+    engine = Engine(model(), slots=1, pages=16, budget=40, drafts=2)
+    # the first turn leaves a checkpoint, from which the second goes on
+    engine.add(Request(prompt, Sampling(temperature=0.0, max_tokens=3)))
+    said = [e.token for e in engine.run() if e.token is not None]
+    text = [*prompt, *said, 11]
+    engine.add(Request(tuple(text), Sampling(temperature=0.0, max_tokens=9)))
+    while not engine.running or engine.running[0].left > 1:
+        engine.step()
+    [s] = engine.running
+    with torch.no_grad():
+        batch = Batch.pack([s.tokens])
+        past = Fresh(batch)
+        hidden = model()(batch, past)
+        guess = model().logits(model().mtp_hidden(hidden, batch, past))[-2]
+    assert s.usage.cached > 0 and s.drafts[0] == int(guess.argmax())
 
 
 def test_what_followed_before_is_proposed_again() -> None:
