@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from flashling.ops.lightning import flops
+from flashling.ops.linear import Weight
 
 Work = tuple[float, float | None]
 
@@ -33,6 +34,13 @@ def _bytes(*found: Any) -> float:
     return float(sum(t.nbytes for t in leaves(found)))
 
 
+def _stored(weight: Weight) -> int:
+    """Bytes of a weight, with its scales if it is packed."""
+    if isinstance(weight, Tensor):
+        return weight.nbytes
+    return sum(b.nbytes for b in weight.buffers())
+
+
 def _plain(args: Sequence[Any], out: Any) -> Work:
     return _bytes(*args, out), None
 
@@ -44,10 +52,14 @@ def _grouped(args: Sequence[Any], out: Tensor) -> Work:
 
 
 def _experts(args: Sequence[Any], out: Any) -> Work:
-    x, weights, chosen, gate_up, down = args
-    used = chosen.unique().numel() * (gate_up[0].nbytes + down[0].nbytes)
-    products = 2.0 * chosen.numel() * (gate_up[0].numel() + down[0].numel())
-    return _bytes(x, weights, chosen, out) + used, products
+    x, weights, chosen, gate_up, down, *rest = args
+    shared = [w for pair in rest if pair for w in pair]
+    distinct, num = chosen.unique().numel(), gate_up.shape[0]
+    used = distinct * (_stored(gate_up) + _stored(down)) / num + sum(map(_stored, shared))
+    # each pair meets an expert, each token the shared one
+    products = chosen.numel() * (gate_up.shape.numel() + down.shape.numel()) / num
+    products += len(x) * sum(w.shape.numel() for w in shared)
+    return _bytes(x, weights, chosen, out) + used, 2.0 * products
 
 
 def _route(args: Sequence[Any], out: Any) -> Work:
@@ -105,13 +117,40 @@ def _absorbed(args: Sequence[Any], out: Tensor) -> Work:
     return _bytes(q, contexts, kv_b, out), products
 
 
+def _lightning_decode(args: Sequence[Any], out: Tensor) -> Work:
+    q, k, v, _, carry, tails = args
+    (rows, heads, width), chunk = q.shape, carry.tail.shape[2]
+    held = tails.tolist()
+    closed = held.count(chunk)
+    seen = sum(t % chunk for t in held)
+    row = 2 * heads * width * carry.tail.element_size()
+    moved = _bytes(q, k, v, out) + (rows + closed) * carry.state[0].nbytes
+    met = 2 * (seen + rows) + width * (rows + closed * chunk)
+    return moved + (seen + closed * chunk) * row, 2.0 * heads * width * met
+
+
+def _paged(args: Sequence[Any], out: Tensor) -> Work:
+    q, pages, _, lengths, kv_b, _ = args
+    seen, width, rank = int(lengths.sum()), pages.shape[-1], kv_b.shape[1]
+    moved = _bytes(q, kv_b, out) + seen * width * pages.element_size()
+    return moved, 2.0 * len(q) * kv_b.numel() + 2.0 * seen * q.shape[1] * (width + rank)
+
+
+def _linear(args: Sequence[Any], out: Tensor) -> Work:
+    x, weight = args
+    return _bytes(x, out) + _stored(weight), 2.0 * x.numel() * weight.shape[0]
+
+
 # an op that is not here has no products, and moves its arguments and results
 WORK: dict[str, Callable[[Sequence[Any], Any], Work]] = {
     "grouped_matmul": _grouped,
     "experts": _experts,
     "route": _route,
     "lightning": _lightning,
+    "lightning_decode": _lightning_decode,
+    "linear": _linear,
     "mla_expanded": _expanded,
     "mla_over": _over,
     "mla_absorbed": _absorbed,
+    "mla_paged": _paged,
 }

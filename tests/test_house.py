@@ -118,7 +118,7 @@ def test_no_circles_inside_rooms() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_file_budget(path: Path) -> None:
     name = str(path.relative_to(PACKAGE))
-    usual = 600 if path.name == "triton.py" else FILE_LINES
+    usual = 600 if path.name.endswith("triton.py") else FILE_LINES
     limit = RAISED.get(name, (usual, ""))[0]
     lines = path.read_text("utf-8").count("\n")
     assert lines <= limit, f"{name} has {lines} lines, budget {limit}"
@@ -129,7 +129,7 @@ def functions() -> list[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
     return [
         (f, node)
         for f in FILES
-        if f.name != "triton.py"
+        if not f.name.endswith("triton.py")
         for node in ast.walk(ast.parse(f.read_text("utf-8")))
         if isinstance(node, kinds)
     ]

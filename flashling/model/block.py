@@ -15,7 +15,10 @@ from .rotary import Rotary
 
 
 class Block(nn.Module):
-    """x [T, D] -> [T, D]."""
+    """x and delta [T, D] -> the same two: a residual stream, and what is still to be added to it.
+
+    The last sum of a layer is left to the norm of the next, which reads it anyway.
+    """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -27,7 +30,10 @@ class Block(nn.Module):
         else:
             self.ffn = Mlp(config.hidden_size, config.intermediate_size)
 
-    def forward(self, x: Tensor, rotary: Rotary, past: Past) -> Tensor:
+    def forward(
+        self, x: Tensor, delta: Tensor, rotary: Rotary, past: Past
+    ) -> tuple[Tensor, Tensor]:
         """Both residual steps."""
-        x = x + self.mixer(ops.norm(x, self.input_norm, self.eps), rotary, past)
-        return x + self.ffn(ops.norm(x, self.post_norm, self.eps))
+        x, y = ops.add_norm(x, delta, self.input_norm, self.eps)
+        x, y = ops.add_norm(x, self.mixer(y, rotary, past), self.post_norm, self.eps)
+        return x, self.ffn(y)

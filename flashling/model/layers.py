@@ -36,4 +36,4 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [T, D] -> [T, D]."""
-        return F.linear(ops.swiglu(F.linear(x, self.gate_up)), self.down)
+        return ops.linear(ops.swiglu(ops.linear(x, self.gate_up)), self.down)

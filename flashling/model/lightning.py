@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ops
@@ -34,12 +33,11 @@ class Lightning(nn.Module):
         """Mix the rows of each sequence."""
         if self.decay.device != x.device:
             self.decay = self.decay.to(x.device)
-        q, k, v, gate = F.linear(x, self.qkvg).chunk(4, -1)
-        q, k, v = (y.unflatten(-1, (-1, self.head_dim)) for y in (q, k, v))
-        # float32 from the projection to the rotated vector, then one rounding
-        q = ops.norm(ops.wide(q), self.q_norm, self.eps)
-        k = ops.norm(ops.wide(k), self.k_norm, self.eps)
-        q = ops.rotate_half(q, *rotary.half).to(x.dtype)
-        k = ops.rotate_half(k, *rotary.half).to(x.dtype)
+        fused = ops.linear(x, self.qkvg)
+        width = fused.shape[-1] // 4
+        qk, v, gate = fused.split([2 * width, width, width], -1)
+        qk, v = (y.unflatten(-1, (-1, self.head_dim)) for y in (qk, v))
+        q, k = ops.queries_keys(qk, self.q_norm, self.k_norm, *rotary.half, self.eps)
         out = past.scan(self.layer, q, k, v, self.decay).flatten(-2)
-        return F.linear(ops.group_norm_gate(out, self.g_norm, gate, self.groups, self.eps), self.o)
+        out = ops.group_norm_gate(out, self.g_norm, gate, self.groups, self.eps)
+        return ops.linear(out, self.o)

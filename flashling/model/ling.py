@@ -40,21 +40,30 @@ class Ling(nn.Module):
         """Hidden states [T, D] after the final norm; which rows meet the head is the caller's."""
         rotary = Rotary.of(self.config, batch.positions, self.dtype)
         x = self.embed(batch.tokens)
+        delta = torch.zeros_like(x)
         for layer in self.layers:
-            x = layer(x, rotary, past)
-        return ops.norm(x, self.norm, self.config.rms_norm_eps)
+            x, delta = layer(x, delta, rotary, past)
+        return ops.add_norm(x, delta, self.norm, self.config.rms_norm_eps)[1]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden [..., D] -> logits [..., vocab], float32 (float64 stays)."""
         return ops.wide(F.linear(hidden, self.head))
 
-    def mtp_hidden(self, hidden: Tensor, batch: Batch, past: Past, index: int = 0) -> Tensor:
+    def mtp_hidden(
+        self,
+        hidden: Tensor,
+        batch: Batch,
+        past: Past,
+        index: int = 0,
+        following: Tensor | None = None,
+    ) -> Tensor:
         """hidden [T, D] of this batch -> [T, D]: row t has read the token after it in its own
-        sequence and guesses the one after that; the last row of each sequence means nothing.
+        sequence and guesses the one after that. following [T] are those tokens; by default they
+        stand in the batch, and the last row of each sequence means nothing.
         """
         rotary = Rotary.of(self.config, batch.positions, self.dtype)
-        following = self.embed(batch.tokens.roll(-1))
-        return self.mtp[index](hidden, following, rotary, past)
+        read = self.embed(batch.tokens.roll(-1) if following is None else following)
+        return self.mtp[index](hidden, read, rotary, past)
 
     def cast(self, dtype: torch.dtype) -> Ling:
         """Cast in place for computing in `dtype`; routers and their biases stay float32."""

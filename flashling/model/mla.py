@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ops
@@ -37,16 +36,16 @@ class Mla(nn.Module):
 
     def forward(self, x: Tensor, rotary: Rotary, past: Past) -> Tensor:
         """Attend within each sequence."""
-        fused = F.linear(x, self.qkv_a)
+        fused = ops.linear(x, self.qkv_a)
         q, latent, key = fused.split(
             [fused.shape[-1] - self.rank - self.rope_dim, self.rank, self.rope_dim], -1
         )
         if self.is_low_rank:
-            q = F.linear(ops.norm(q, self.q_a_norm, self.eps), self.q_b)
+            q = ops.linear(ops.norm(q, self.q_a_norm, self.eps), self.q_b)
         q = q.unflatten(-1, (self.heads, -1))
         plain, turned = q.split([q.shape[-1] - self.rope_dim, self.rope_dim], -1)
         q = torch.cat([plain, ops.rotate_pairs(turned, *rotary.pairs)], -1)
         key = ops.rotate_pairs(key[:, None], *rotary.pairs)[:, 0]
         latent = torch.cat([ops.norm(latent, self.kv_a_norm, self.eps), key], -1)
         out = past.attend(self.layer, q, latent, self.kv_b, self.value_dim)
-        return F.linear(out.flatten(-2), self.o)
+        return ops.linear(out.flatten(-2), self.o)

@@ -36,7 +36,7 @@ class Moe(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Routed experts, weighted, plus the shared expert unweighted."""
         weights, chosen = ops.route(x, self.router, self.bias, self.choice)
-        out, load = ops.experts(x, weights, chosen, self.gate_up, self.down)
         if self.training:
-            self.load += load
-        return out + self.shared(x)
+            self.load += ops.expert_load(chosen, len(self.router))
+        shared = self.shared.gate_up, self.shared.down
+        return ops.experts(x, weights, chosen, self.gate_up, self.down, shared)

@@ -34,4 +34,5 @@ class Mtp(nn.Module):
             ops.norm(hidden, self.hidden_norm, self.eps),
         ]
         u = F.linear(torch.cat(both, -1), self.eh)
-        return ops.norm(self.block(u, rotary, past), self.final_norm, self.eps)
+        x, delta = self.block(u, torch.zeros_like(u), rotary, past)
+        return ops.add_norm(x, delta, self.final_norm, self.eps)[1]

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from .. import ops
 from ..batch import Batch
 from ..sampling import Sampling
 from .ling import Ling
 from .past import Form, Fresh
+
+
+class Guide(Protocol):
+    """What holds one sequence to a grammar."""
+
+    def mask(self) -> Tensor:
+        """[V] bool: which tokens may come next."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Go on by a drawn token."""
+        ...
 
 
 @dataclass
@@ -34,14 +48,25 @@ def generate(
     *,
     sample: int = 0,
     form: Form = "expanded",
+    guide: Callable[[], Guide] | None = None,
 ) -> list[Generation]:
     """Continue each prompt (token ids, not empty) under `sampling`; `sample` numbers the draws
-    of one prompt. Every token is computed from the whole text before it, alone.
+    of one prompt. Every token is computed from the whole text before it, alone. `guide` makes what
+    holds a prompt's continuation to a grammar, one for each.
     """
-    return [_one(model, list(p), sampling, sample, form) for p in prompts]
+    guides = [guide() if guide else None for _ in prompts]
+    pairs = zip(prompts, guides, strict=True)
+    return [_one(model, list(p), sampling, sample, form, g) for p, g in pairs]
 
 
-def _one(model: Ling, prompt: list[int], sampling: Sampling, sample: int, form: Form) -> Generation:
+def _one(
+    model: Ling,
+    prompt: list[int],
+    sampling: Sampling,
+    sample: int,
+    form: Form,
+    guide: Guide | None,
+) -> Generation:
     if not prompt:
         raise ValueError("a prompt is empty; give at least one token")
     out = Generation()
@@ -50,7 +75,10 @@ def _one(model: Ling, prompt: list[int], sampling: Sampling, sample: int, form: 
         batch = Batch.pack([prompt + out.tokens], device=model.head.device)
         hidden = model(batch, Fresh(batch, form))
         logits = model.logits(hidden[-1])
-        token = ops.choose(logits, sampling, prompt, out.tokens, sample)
+        allowed = guide.mask() if guide else None
+        token = ops.choose(logits, sampling, prompt, out.tokens, sample, allowed)
+        if guide:
+            guide.accept(token)
         logprobs = ops.logprobs_of(logits)
         out.logprobs.append(float(logprobs[token]))
         if sampling.logprobs:

@@ -1,11 +1,13 @@
 """Ops: functions with a meaning (the plain body), kernels by device, and their cases."""
 
 from .experts import experts, swiglu
-from .lightning import CHUNK, Carry, Grid, lightning, slopes
-from .mla import Documents, mla_absorbed, mla_expanded, mla_over
-from .norm import group_norm_gate, norm
+from .experts import load as expert_load
+from .lightning import CHUNK, Carry, Grid, lightning, lightning_decode, slopes
+from .linear import Fp8, Int4, Weight, linear, quantise
+from .mla import Documents, mla_absorbed, mla_expanded, mla_over, mla_paged
+from .norm import add_norm, group_norm_gate, norm
 from .op import op, using, wide
-from .rope import frequencies, rotary_table, rotate_half, rotate_pairs
+from .rope import frequencies, queries_keys, rotary_table, rotate_half, rotate_pairs
 from .route import Choice, route
 from .sample import choose, gumbel, logprobs_of, philox
 
@@ -14,20 +16,30 @@ __all__ = [
     "Carry",
     "Choice",
     "Documents",
+    "Fp8",
     "Grid",
+    "Int4",
+    "Weight",
+    "add_norm",
     "choose",
+    "expert_load",
     "experts",
     "frequencies",
     "group_norm_gate",
     "gumbel",
     "lightning",
+    "lightning_decode",
+    "linear",
     "logprobs_of",
     "mla_absorbed",
     "mla_expanded",
     "mla_over",
+    "mla_paged",
     "norm",
     "op",
     "philox",
+    "quantise",
+    "queries_keys",
     "rotary_table",
     "rotate_half",
     "rotate_pairs",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 
 import torch
@@ -35,7 +35,8 @@ class Grid:
     """Where the rows of a ragged step lie on the chunk grid of their own sequences.
 
     Sequence n has `tails[n]` earlier rows in its open chunk (0 for a fresh one) before its new
-    rows. Chunks of all sequences are numbered end to end, those of one sequence in order.
+    rows. Chunks of all sequences are numbered end to end, those of one sequence in order. What
+    only the body or only the kernels read is made when it is asked for.
     """
 
     starts: tuple[int, ...]
@@ -43,48 +44,70 @@ class Grid:
     device: torch.device
     chunk: int = CHUNK
     num_chunks: int = 0
-    # place of each new row, and of each earlier row, in the [num_chunks * chunk] grid
-    new_at: Tensor = field(init=False)
-    tail_at: Tensor = field(init=False)
     # the last chunk of each sequence, and how many rows stand in it
     last: list[int] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
-    # step j: which of step j - 1's sequences go on, and the chunks they have just closed
-    steps: list[tuple[Tensor | None, Tensor]] = field(default_factory=list)
-    # the order that turns the states of all steps, end to end, into chunk order
-    order: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         c = self.chunk
         lengths = [b - a for a, b in zip(self.starts, self.starts[1:], strict=False)]
-        rows = [t + n for t, n in zip(self.tails, lengths, strict=True)]
-        counts = [-(-r // c) for r in rows]
-        first = [0, *accumulate(counts)]
-        self.num_chunks = first[-1]
-        self.last = [f - 1 for f in first[1:]]
-        self.left = [r - (n - 1) * c for r, n in zip(rows, counts, strict=True)]
-        at = [
-            torch.arange(f * c + t, f * c + r)
-            for f, t, r in zip(first, self.tails, rows, strict=False)
-        ]
-        self.new_at = torch.cat(at).to(self.device)
-        before = [torch.arange(f * c, f * c + t) for f, t in zip(first, self.tails, strict=False)]
-        self.tail_at = torch.cat(before).to(self.device)
-        self._plan_steps(counts, first)
+        self._rows = [t + n for t, n in zip(self.tails, lengths, strict=True)]
+        self._counts = [-(-r // c) for r in self._rows]
+        self._first = [0, *accumulate(self._counts)]
+        self.num_chunks = self._first[-1]
+        self.last = [f - 1 for f in self._first[1:]]
+        self.left = [r - (n - 1) * c for r, n in zip(self._rows, self._counts, strict=True)]
 
-    def _plan_steps(self, counts: Sequence[int], first: Sequence[int]) -> None:
+    @cached_property
+    def device_starts(self) -> Tensor:
+        """`starts` as [N + 1] int32 on the device."""
+        return torch.tensor(self.starts, dtype=torch.int32, device=self.device)
+
+    @cached_property
+    def device_tails(self) -> Tensor:
+        """`tails` as [N] int32 on the device."""
+        return torch.tensor(self.tails, dtype=torch.int32, device=self.device)
+
+    @cached_property
+    def new_at(self) -> Tensor:
+        """Place of each new row in the [num_chunks * chunk] grid."""
+        rows = zip(self._first, self.tails, self._rows, strict=False)
+        at = [torch.arange(f * self.chunk + t, f * self.chunk + r) for f, t, r in rows]
+        return torch.cat(at).to(self.device)
+
+    @cached_property
+    def tail_at(self) -> Tensor:
+        """Place of each earlier row of an open chunk in the grid."""
+        tails = zip(self._first, self.tails, strict=False)
+        at = [torch.arange(f * self.chunk, f * self.chunk + t) for f, t in tails]
+        return torch.cat(at).to(self.device)
+
+    @property
+    def steps(self) -> list[tuple[Tensor | None, Tensor]]:
+        """Step j: which of step j - 1's sequences go on, and the chunks they have just closed."""
+        return self._plan[0]
+
+    @property
+    def order(self) -> Tensor:
+        """The order that turns the states of all steps, end to end, into chunk order."""
+        return self._plan[1]
+
+    @cached_property
+    def _plan(self) -> tuple[list[tuple[Tensor | None, Tensor]], Tensor]:
+        counts, first = self._counts, self._first
         going = list(range(len(counts)))
         order = [first[n] for n in going]
+        steps: list[tuple[Tensor | None, Tensor]] = []
         for j in range(1, max(counts)):
             still = [i for i, n in enumerate(going) if counts[n] > j]
             keep = None if len(still) == len(going) else torch.tensor(still, device=self.device)
             going = [going[i] for i in still]
             closed = [first[n] + j - 1 for n in going]
             order += [f + 1 for f in closed]
-            self.steps.append((keep, torch.tensor(closed, device=self.device)))
+            steps.append((keep, torch.tensor(closed, device=self.device)))
         inverse = torch.empty(len(order), dtype=torch.int64)
         inverse[torch.tensor(order)] = torch.arange(len(order))
-        self.order = inverse.to(self.device)
+        return steps, inverse.to(self.device)
 
 
 @dataclass
@@ -101,7 +124,7 @@ class Carry:
     slots: Tensor
 
 
-@op()
+@op(cuda=".triton:lightning")
 def lightning(
     q: Tensor, k: Tensor, v: Tensor, decay: Tensor, grid: Grid, carry: Carry | None = None
 ) -> Tensor:
@@ -136,35 +159,67 @@ def lightning(
     return flat.index_select(0, grid.new_at) * wq.shape[-1] ** -0.5
 
 
+@op(cuda=".triton:lightning_decode")
+def lightning_decode(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, carry: Carry, tails: Tensor
+) -> Tensor:
+    """`lightning` for one new row of each of N sequences, planned on the device alone.
+
+    q, k [N, H, K], v [N, H, V], decay [H] float32, tails [N] int32: the rows that each slot's open
+    chunk holds, up to all C of them -> o [N, H, V] in float32 (float64 stays).
+    """
+    s = decay.to(q.device, wide(q).dtype)
+    chunk = carry.tail.shape[2]
+    _fold(carry, carry.slots, s, tails == chunk)
+    return _replay(q, k, v, s, carry, tails % chunk, carry.slots, chunk)
+
+
 def _one_row_each(q: Tensor, k: Tensor, v: Tensor, s: Tensor, grid: Grid, carry: Carry) -> Tensor:
-    """The same row of the same chunk without the rows that a decode step does not ask for."""
+    """The same where the host knows the tails: it folds and reads no more than it must."""
     full = [n for n, t in enumerate(grid.tails) if t == grid.chunk]
     if full:
-        _fold(carry, carry.slots[full], s, grid.chunk)
-    at = torch.tensor([t % grid.chunk for t in grid.tails], device=q.device)
-    carry.tail[carry.slots, 0, at] = k
-    carry.tail[carry.slots, 1, at] = v
+        _fold(carry, carry.slots[full], s)
+    at = [t % grid.chunk for t in grid.tails]
     # a lone sequence, the common case of a chat, is read in place
     one = slice(int(carry.slots[0]), int(carry.slots[0]) + 1) if len(q) == 1 else carry.slots
-    end = int(at.max()) + 1
-    keys, values = wide(carry.tail[one, :, :end]).transpose(2, 3).unbind(1)  # [N, H, C, K]
+    return _replay(q, k, v, s, carry, torch.tensor(at, device=q.device), one, max(at) + 1)
+
+
+def _replay(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    s: Tensor,
+    carry: Carry,
+    at: Tensor,
+    slots: Tensor | slice,
+    end: int,
+) -> Tensor:
+    """Row `at` [N] of the open chunks, without the rows that a decode step does not ask for; of
+    the tails in `slots` the first `end` rows are read.
+    """
+    carry.tail[carry.slots, 0, at] = k
+    carry.tail[carry.slots, 1, at] = v
+    keys, values = wide(carry.tail[slots, :, :end]).transpose(2, 3).unbind(1)  # [N, H, C, K]
     ahead = at[:, None, None] - torch.arange(end, device=q.device)  # [N, 1, C]
     mask = torch.exp(-s[:, None] * ahead.clamp(min=0)).masked_fill(ahead < 0, 0)
     row = wide(q)[:, :, None]
     scores = (row @ keys.mT) * mask[:, :, None]
     reach = torch.exp(-s * (at[:, None] + 1))[..., None, None]
-    out = wide(scores.to(v.dtype)) @ values + (row @ carry.state[one].to(row.dtype)) * reach
+    out = wide(scores.to(v.dtype)) @ values + (row @ carry.state[slots].to(row.dtype)) * reach
     return out[:, :, 0] * q.shape[-1] ** -0.5
 
 
-def _fold(carry: Carry, slots: Tensor, s: Tensor, chunk: int) -> None:
+def _fold(carry: Carry, slots: Tensor, s: Tensor, full: Tensor | None = None) -> None:
+    """Fold the open chunks of `slots`, or of those among them that are `full`, into the states."""
+    chunk = carry.tail.shape[2]
     k, v = wide(carry.tail[slots]).transpose(2, 3).unbind(1)
     back = torch.arange(chunk - 1, -1, -1, device=k.device, dtype=s.dtype)
     fade = torch.exp(-s[:, None] * back)[..., None]
     over = torch.exp(-s * chunk)[:, None, None]
-    carry.state[slots] = (carry.state[slots].to(k.dtype) * over + (k * fade).mT @ v).to(
-        carry.state.dtype
-    )
+    old = carry.state[slots]
+    new = (old.to(k.dtype) * over + (k * fade).mT @ v).to(old.dtype)
+    carry.state[slots] = new if full is None else torch.where(full[:, None, None, None], new, old)
 
 
 def _on_grid(x: Tensor, grid: Grid) -> Tensor:

@@ -5,7 +5,7 @@ from itertools import accumulate
 import torch
 
 from ..cases import Case, Maker
-from . import CHUNK, Carry, Grid, lightning, slopes
+from . import CHUNK, Carry, Grid, lightning, lightning_decode, slopes
 
 
 def _fresh(m: Maker, lengths: list[int], heads: int, width: int):
@@ -28,12 +28,27 @@ def _carried(m: Maker, lengths: list[int], tails: list[int], heads: int, width: 
     return q, k, v, slopes(heads, 3, 32), grid, carry
 
 
+def _rows(m: Maker, sequences: int, heads: int, width: int):
+    # open chunks of every length, full ones among them, as in a batch that runs for a while
+    tails = m.integers(CHUNK + 1, sequences).tolist()
+    q, k, v, decay, _, carry = _carried(m, [1] * sequences, tails, heads, width)
+    return q, k, v, decay, carry, torch.tensor(tails, dtype=torch.int32, device=m.device)
+
+
 cases = [
     Case(lightning, "one", lambda m: _fresh(m, [1], 4, 16)),
     Case(lightning, "packed", lambda m: _fresh(m, [1, 63, 64, 65, 200], 4, 16)),
     Case(lightning, "six_heads", lambda m: _fresh(m, [130], 6, 64)),
     Case(lightning, "decode", lambda m: _carried(m, [1, 1, 1], [0, 17, 64], 4, 16)),
     Case(lightning, "mixed", lambda m: _carried(m, [1, 3, 70], [63, 62, 5], 4, 16)),
+    Case(lightning, "mixed_wide", lambda m: _carried(m, [1, 3, 200], [64, 62, 5], 2, 64)),
+    Case(lightning_decode, "toy", lambda m: _rows(m, 5, 4, 16)),
+    Case(lightning_decode, "wide", lambda m: _rows(m, 5, 2, 64)),
     Case(lightning, "prefill_8k", lambda m: _fresh(m, [8192], 32, 128), "full"),
+    Case(lightning, "go_on_8k", lambda m: _carried(m, [2048] * 4, [0, 64, 1, 30], 32, 128), "full"),
     Case(lightning, "decode_64", lambda m: _carried(m, [1] * 64, [31] * 64, 32, 128), "full"),
+    *(
+        Case(lightning_decode, f"rows_{n}", lambda m, n=n: _rows(m, n, 32, 128), "full")
+        for n in (1, 4, 16, 64, 256)
+    ),
 ]

@@ -97,12 +97,8 @@ def mla_absorbed(
     q [T, H, N + P]; contexts[n] [L_n, R + P] holds every latent of sequence n, the step's own
     last, so query row i of its n rows sees the first L_n - n + i + 1. Returns [T, H, V].
     """
-    heads, rank = q.shape[1], kv_b.shape[1]
-    wk, wv = kv_b.unflatten(0, (heads, -1)).split(
-        [kv_b.shape[0] // heads - value_dim, value_dim], 1
-    )
-    plain, turned = q.split([wk.shape[1], q.shape[-1] - wk.shape[1]], -1)
-    seen = torch.cat([torch.einsum("thn,hnr->thr", plain, wk), turned], -1)  # [T, H, R + P]
+    seen, wv = _absorb(q, kv_b, value_dim)
+    rank = kv_b.shape[1]
     outs = []
     for n, context in enumerate(contexts):
         rows = seen[starts[n] : starts[n + 1]]
@@ -115,6 +111,43 @@ def mla_absorbed(
         weights = scores.softmax(-1).to(context.dtype)
         outs.append(torch.einsum("htl,lr->thr", weights, context[:, :rank]))
     return torch.einsum("thr,hvr->thv", torch.cat(outs), wv)
+
+
+def _absorb(q: Tensor, kv_b: Tensor, value_dim: int) -> tuple[Tensor, Tensor]:
+    """Queries of latents [T, H, R + P], and the half of kv_b that makes values [H, V, R]."""
+    wk, wv = halves(kv_b, q.shape[1], value_dim)
+    plain, turned = q.split([wk.shape[1], q.shape[-1] - wk.shape[1]], -1)
+    return torch.cat([torch.einsum("thn,hnr->thr", plain, wk), turned], -1), wv
+
+
+def halves(kv_b: Tensor, heads: int, value_dim: int) -> tuple[Tensor, Tensor]:
+    """What makes keys [H, N, R] and values [H, V, R] of a latent."""
+    by_head = kv_b.unflatten(0, (heads, -1))
+    wk, wv = by_head.split([by_head.shape[1] - value_dim, value_dim], 1)
+    return wk, wv
+
+
+@op(cuda=".triton:mla_paged")
+def mla_paged(
+    q: Tensor, pages: Tensor, table: Tensor, lengths: Tensor, kv_b: Tensor, value_dim: int
+) -> Tensor:
+    """`mla_absorbed` of one row per sequence, over latents that lie in pages.
+
+    q [N, H, N + P]; pages [pages, 64, R + P], where a page begins is free; table [N, most] int32:
+    each sequence's pages in order; lengths [N] int32: how many tokens a row sees, its own among
+    them. Entries of the table beyond a length are not followed, what a page holds beyond it is
+    not seen, and a length of zero gives zeros. Returns [N, H, V].
+    """
+    size, rank = pages.shape[1], kv_b.shape[1]
+    seen, wv = _absorb(q, kv_b, value_dim)
+    hidden = torch.arange(table.shape[1] * size, device=q.device) >= lengths[:, None]  # [N, L]
+    used = table.masked_fill(hidden[:, ::size], 0).long()
+    context = pages[used].flatten(1, 2).masked_fill(hidden[..., None], 0)
+    scores = wide(torch.einsum("nhr,nlr->nhl", seen, context)) * q.shape[-1] ** -0.5
+    weights = scores.masked_fill(hidden[:, None], -torch.inf).softmax(-1)
+    weights = weights.masked_fill(hidden[:, None], 0).to(context.dtype)
+    mixed = torch.einsum("nhl,nlr->nhr", weights, context[..., :rank])
+    return torch.einsum("nhr,hvr->nhv", mixed, wv)
 
 
 @op()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...config import Yarn
+from ..norm import norm
 from ..op import op, wide
 
 
@@ -55,3 +56,17 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     a, b = wide(x).unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = cos[:, None], sin[:, None]
     return torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2).to(x.dtype)
+
+
+@op(cuda=".triton:queries_keys")
+def queries_keys(
+    x: Tensor, q_norm: Tensor, k_norm: Tensor, cos: Tensor, sin: Tensor, eps: float = 1e-6
+) -> tuple[Tensor, Tensor]:
+    """Queries and keys [T, H, W] from the projected x [T, 2H, W], queries first: each head normed
+    over W, times q_norm or k_norm [W], and its first 2n dimensions rotated by cos, sin [T, n] as in
+    `rotate_half`. float32 (float64 stays) from x to the end, then one rounding to x's dtype.
+    """
+    q, k = wide(x).chunk(2, 1)
+    q = rotate_half(norm(q, q_norm, eps), cos, sin)
+    k = rotate_half(norm(k, k_norm, eps), cos, sin)
+    return q.to(x.dtype), k.to(x.dtype)

@@ -3,18 +3,33 @@
 import torch
 
 from ..cases import Case, Maker
-from . import frequencies, rotary_table, rotate_half, rotate_pairs
+from . import frequencies, queries_keys, rotary_table, rotate_half, rotate_pairs
 
 
 def _inputs(m: Maker, tokens: int, heads: int, width: int, rotated: int):
+    return m(tokens, heads, width), *_table(m, tokens, rotated)
+
+
+def _table(m: Maker, tokens: int, rotated: int):
     kind = torch.float64 if m.dtype == torch.float64 else torch.float32
-    at = m.integers(1000, tokens)
-    return m(tokens, heads, width), *rotary_table(at, frequencies(rotated, 6e6), 1.0, kind)
+    return rotary_table(m.integers(1000, tokens), frequencies(rotated, 6e6), 1.0, kind)
+
+
+def _fused(m: Maker, tokens: int, heads: int, width: int, rotated: int):
+    # the first half of the rows of the fused projection, as a layer hands it over
+    x = m(tokens, 4 * heads * width)[:, : 2 * heads * width].unflatten(-1, (-1, width))
+    return x, m(width), m(width), *_table(m, tokens, rotated)
 
 
 cases = [
     Case(rotate_half, "toy", lambda m: _inputs(m, 17, 4, 16, 8), is_row_invariant=True),
     Case(rotate_pairs, "toy", lambda m: _inputs(m, 17, 4, 8, 8), is_row_invariant=True),
+    Case(queries_keys, "toy", lambda m: _fused(m, 17, 4, 16, 8)),
+    Case(queries_keys, "six_heads", lambda m: _fused(m, 5, 6, 64, 64)),
     Case(rotate_half, "prefill", lambda m: _inputs(m, 8192, 32, 128, 64), "full"),
     Case(rotate_pairs, "prefill", lambda m: _inputs(m, 8192, 32, 64, 64), "full"),
+    *(
+        Case(queries_keys, f"rows_{t}", lambda m, t=t: _fused(m, t, 32, 128, 64), "full")
+        for t in (1, 64, 256, 8192)
+    ),
 ]

@@ -22,7 +22,7 @@ class Choice:
     scale: float
 
 
-@op(cuda="compile")
+@op(cuda=".triton:route")
 def route(x: Tensor, router: Tensor, bias: Tensor, choice: Choice) -> tuple[Tensor, Tensor]:
     """x [T, D], router [E, D], bias [E] -> weights [T, k] float32 and experts [T, k] int64.
 

@@ -16,5 +16,8 @@ FLASH = Choice(8, 8, 4, True, 2.5)
 cases = [
     Case(route, "toy", lambda m: _inputs(m, 33, 64, 8, Choice(2, 4, 2, True, 2.5))),
     Case(route, "one_group", lambda m: _inputs(m, 9, 64, 4, Choice(2, 1, 1, False, 1.0))),
-    Case(route, "flash", lambda m: _inputs(m, 8192, 4096, 256, FLASH), "full"),
+    *(
+        Case(route, f"flash_{rows}", lambda m, n=rows: _inputs(m, n, 4096, 256, FLASH), "full")
+        for rows in (1, 4, 64, 256, 8192)
+    ),
 ]

@@ -1,0 +1,93 @@
+"""What live sequences remember on one device: slots of Lightning state, pages of latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..config import ModelConfig
+
+PAGE = 64
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A slot at an exact token: state [L, H, K, V] before the open chunk, which begins at token
+    `base`, and the keys and values of its rows, tail [L, 2, rows, H, K]. hidden [D]: the final row
+    of its last token, from which an MTP layer goes on.
+    """
+
+    base: int
+    state: Tensor
+    tail: Tensor
+    hidden: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """How many tokens it has read."""
+        return self.base + self.tail.shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        return self.state.nbytes + self.tail.nbytes
+
+
+class Cache:
+    """Slots and pages, allocated once.
+
+    state [S, L, H, K, V] float32 (float64 in float64) before each slot's open chunk; tail
+    [S, L, 2, C, H, K] its keys and values; pages [P, M, 64, R + P] latents.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        slots: int,
+        pages: int,
+        dtype: torch.dtype = torch.bfloat16,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        heads, width = config.num_attention_heads, config.head_dim
+        self.scan_at = {layer: i for i, layer in enumerate(config.lightning_layers)}
+        # those of MTP layers are among them
+        self.attend_at = {layer: i for i, layer in enumerate(config.mla_layers)}
+        scans, attends = len(self.scan_at), len(self.attend_at)
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        shape = slots, scans, heads, width, width
+        self.state = torch.zeros(shape, dtype=wide, device=device)
+        shape = slots, scans, 2, ops.CHUNK, heads, width
+        self.tail = torch.zeros(shape, dtype=dtype, device=device)
+        shape = pages, attends, PAGE, config.latent_dim
+        self.pages = torch.zeros(shape, dtype=dtype, device=device)
+
+    def carry(self, layer: int, slots: Tensor) -> ops.Carry:
+        """One Lightning layer of some slots."""
+        i = self.scan_at[layer]
+        return ops.Carry(self.state[:, i], self.tail[:, i], slots)
+
+    def latents(self, layer: int) -> Tensor:
+        """Pages [P, 64, R + P] of one MLA layer."""
+        return self.pages[:, self.attend_at[layer]]
+
+    def clear(self, slot: int) -> None:
+        """Empty a slot: the next sequence must not begin with another's state."""
+        self.state[slot].zero_()
+
+    def snapshot(self, slot: int, base: int, rows: int, hidden: Tensor | None = None) -> Snapshot:
+        """A copy of what the slot holds."""
+        return Snapshot(
+            base, self.state[slot].clone(), self.tail[slot, :, :, :rows].clone(), hidden
+        )
+
+    def restore(self, slot: int, snapshot: Snapshot) -> None:
+        """Make the slot hold what was copied, from any device."""
+        self.state[slot].copy_(snapshot.state)
+        self.tail[slot, :, :, : snapshot.tail.shape[2]].copy_(snapshot.tail)
+
+    def copy_page(self, source: int, target: int) -> None:
+        """Copy a page whose end two sequences will write differently."""
+        self.pages[target].copy_(self.pages[source])

@@ -1,0 +1,89 @@
+"""Tokens guessed ahead: from the text itself, or by the MTP layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+
+import torch
+from torch import Tensor
+
+from ..batch import Batch
+from ..model.ling import Ling
+from ..ops import CHUNK
+from .cache import Cache
+from .past import Ahead
+from .request import Sequence
+
+
+def room_for_drafts(s: Sequence) -> int:
+    """How many drafts may follow the sequence's last token: all in its chunk (a fold cannot be
+    undone), and none that could not be drawn.
+    """
+    in_chunk = CHUNK - 1 - (len(s.tokens) - 1) % CHUNK
+    return max(0, min(in_chunk, s.most - len(s.tokens) - 1))
+
+
+def propose(tokens: Items[int], most: int, longest: int = 3) -> list[int]:
+    """Prompt lookup: what followed the latest earlier place that ends like `tokens`, at most so
+    many tokens; the longest ending of up to `longest` tokens counts (github.com/apoorvumang/
+    prompt-lookup-decoding).
+    """
+    if most <= 0:
+        return []
+    text = list(tokens)
+    for size in range(min(longest, len(text) - 1), 0, -1):
+        end = text[-size:]
+        for at in range(len(text) - size - 1, -1, -1):
+            if text[at : at + size] == end:
+                return text[at + size : at + size + most]
+    return []
+
+
+class Guesser:
+    """Drafts of the MTP layer, which reads every row that the model has read."""
+
+    def __init__(self, model: Ling, cache: Cache) -> None:
+        self.model, self.cache = model, cache
+
+    def read(self, sequences: Items[Sequence], rows: Items[Tensor], most: int) -> None:
+        """Take in the newest rows of each sequence: rows[n] [r, D] are the final hidden rows of its
+        last r read tokens. Those that await a draw get up to `most` drafts.
+        """
+        # the row before them too where the sequence was restored behind it
+        rows = [
+            r if s.owed is None else torch.cat([s.owed[None], r])
+            for s, r in zip(sequences, rows, strict=True)
+        ]
+        firsts = [s.done - len(r) for s, r in zip(sequences, rows, strict=True)]
+        after = [s.tokens[f + 1 : s.done + 1] for s, f in zip(sequences, firsts, strict=True)]
+        hidden = self._run(sequences, torch.cat(rows), firsts, after)
+        for s in sequences:
+            s.owed = None
+        asking = [
+            (s, h) for s, h in zip(sequences, hidden, strict=True) if s.left == 1 and not s.drafts
+        ]
+        wanted = [min(most, room_for_drafts(s)) for s, _ in asking]
+        going = [(s, h, w) for (s, h), w in zip(asking, wanted, strict=True) if w > 0]
+        while going:
+            live = [s for s, _, _ in going]
+            last = torch.stack([h for _, h, _ in going])
+            for s, token in zip(live, self.model.logits(last).argmax(-1).tolist(), strict=True):
+                s.drafts.append(token)
+            left = [i for i, (s, _, w) in enumerate(going) if len(s.drafts) < w]
+            live = [live[i] for i in left]
+            if not live:
+                return
+            # a draft's own draft: the layer reads its guess as if it had been drawn
+            firsts = [len(s.tokens) + len(s.drafts) - 2 for s in live]
+            ends = [[s.drafts[-1]] for s in live]
+            hidden = self._run(live, last[left], firsts, ends)
+            going = [(s, h, going[i][2]) for s, h, i in zip(live, hidden, left, strict=True)]
+
+    def _run(
+        self, sequences: Items[Sequence], hidden: Tensor, firsts: list[int], after: list[list[int]]
+    ) -> list[Tensor]:
+        """The layer over pairs of rows and the tokens after them; its last row of each sequence."""
+        batch = Batch.pack(after, first=firsts, device=hidden.device)
+        past = Ahead(self.cache, batch, sequences)
+        out = self.model.mtp_hidden(hidden, batch, past, following=batch.tokens)
+        return [out[i] for i in batch.last_rows]

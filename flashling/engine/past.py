@@ -1,0 +1,96 @@
+"""The past of a ragged step over slots and pages: chunks of prompts, drafts and single rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..batch import Batch
+from .cache import PAGE, Cache
+from .request import Sequence, pages_for
+
+
+class Paged:
+    """What the sequences of a step remember: row i of sequence n is its token done + i."""
+
+    def __init__(self, cache: Cache, batch: Batch, sequences: Items[Sequence]) -> None:
+        device = batch.tokens.device
+        self.cache, self.starts = cache, batch.starts
+        self.ends = [s.done + n for s, n in zip(sequences, batch.lengths, strict=True)]
+        self.grid = ops.Grid(batch.starts, tuple(s.done - s.base for s in sequences), device)
+        self.slots = torch.tensor([s.slot for s in sequences], device=device)
+        seen = [s.pages[: pages_for(end)] for s, end in zip(sequences, self.ends, strict=True)]
+        width = max(map(len, seen))
+        # pages past a sequence's own are never read: its length ends before them
+        self.table = torch.tensor(
+            [p + [0] * (width - len(p)) for p in seen], dtype=torch.int32, device=device
+        )
+        self.lengths = torch.tensor(self.ends, dtype=torch.int32, device=device)
+        counts = torch.tensor(batch.lengths, device=device)
+        owner = torch.arange(len(sequences), device=device)
+        owner = owner.repeat_interleave(counts, output_size=len(batch.tokens))
+        self.page = self.table[owner, batch.positions // PAGE].long()
+        self.place = batch.positions % PAGE
+
+    def attend(self, layer: int, q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
+        """As `Past.attend`, over the sequences' pages: absorbed for single rows, else expanded."""
+        pages = self.cache.latents(layer)
+        pages[self.page, self.place] = latent
+        if len(q) == len(self.ends):
+            return ops.mla_paged(q, pages, self.table, self.lengths, kv_b, value_dim)
+        outs = []
+        for n, end in enumerate(self.ends):
+            a, b = self.starts[n], self.starts[n + 1]
+            if b - a == 1:
+                row = slice(n, n + 1)
+                table, lengths = self.table[row], self.lengths[row]
+                outs.append(ops.mla_paged(q[a:b], pages, table, lengths, kv_b, value_dim))
+            else:
+                context = pages[self.table[n].long()].flatten(0, 1)[:end]
+                outs.append(ops.mla_over(q[a:b], context, kv_b, value_dim))
+        return torch.cat(outs)
+
+    def scan(self, layer: int, q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:
+        """As `Past.scan`, from the slots' states and open chunks."""
+        return ops.lightning(q, k, v, decay, self.grid, self.cache.carry(layer, self.slots))
+
+    def bases(self) -> list[int]:
+        """Where the open chunk of each sequence begins after the step."""
+        return [end - left for end, left in zip(self.ends, self.grid.left, strict=True)]
+
+
+class Ahead:
+    """The past of an MTP layer. Its entry of (hidden row j - 1, token j) stands in place j, so that
+    it depends on no later token than the other latents there; place 0 has none.
+    """
+
+    def __init__(self, cache: Cache, batch: Batch, sequences: Items[Sequence]) -> None:
+        self.cache, self.starts = cache, batch.starts
+        device = batch.tokens.device
+        places = (batch.positions + 1).tolist()
+        owner = [n for n, count in enumerate(batch.lengths) for _ in range(count)]
+        pages = [sequences[n].pages[j // PAGE] for n, j in zip(owner, places, strict=True)]
+        self.page = torch.tensor(pages, device=device)
+        self.place = torch.tensor([j % PAGE for j in places], device=device)
+        self.ends = [places[b - 1] + 1 for b in batch.starts[1:]]
+        self.tables = [
+            torch.tensor(s.pages[: pages_for(end)], device=device)
+            for s, end in zip(sequences, self.ends, strict=True)
+        ]
+
+    def attend(self, layer: int, q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
+        """As `Past.attend`, over the entries from place 1 on."""
+        pages = self.cache.latents(layer)
+        pages[self.page, self.place] = latent
+        contexts = [
+            pages[table].flatten(0, 1)[1:end]
+            for table, end in zip(self.tables, self.ends, strict=True)
+        ]
+        return ops.mla_absorbed(q, contexts, kv_b, value_dim, self.starts)
+
+    def scan(self, layer: int, q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:
+        """An MTP layer has no Lightning attention."""
+        raise AssertionError(f"layer {layer} of an MTP head scans nothing")

@@ -1,0 +1,328 @@
+"""Linear maps with weights of four bits on CUDA: kernels for few rows and for up to 128.
+
+A multiprocessor has some seven instructions of a thread for each byte that it can read, and a byte
+holds two numbers. Few rows therefore multiply fields where they lie: a masked word is a float32
+below the normal numbers, as exact as any other, once the row is scaled against its power of two.
+More rows go to the tensor cores, for which two fields at a time become bfloat16.
+"""
+
+# this file hides the package of its name from the checker
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
+# pyright: reportPrivateImportUsage=false, reportOperatorIssue=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .int4 import EACH, Int4
+from .int4 import GROUP as TOGETHER
+
+# up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row)
+FEW_ROWS, FEW_INPUTS = 4, 4096
+SOME_ROWS = 128
+# of an H200; a wrong number costs time, never bits
+MULTIPROCESSORS = 132
+# what one program of few rows takes at a time
+FEW_TILE_BYTES = 8192
+# a part of the inputs shorter than this gains less than the second pass costs
+SHORTEST_PART = 1024
+# inputs of one step of the tensor cores: each field of its words is two instructions deep
+STEP = 256
+
+GROUP = tl.constexpr(TOGETHER)
+# a field is 2^-149 times its number; rows times 2^96 keep the products normal, and stay below the
+# largest float32 for inputs below 2^31
+ROW, BACK = tl.constexpr(2.0**96), tl.constexpr(2.0**53)
+# the interpreter multiplies bfloat16 wrongly and knows no assembly
+INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+# two words a, b -> for each of their 8 fields the pair (a, b) as bfloat16 q: 128 + q + 8 is a field
+# set into 0x4300, from which 136 is taken
+_FIELDS = "\n".join(
+    f"shr.u32 t, {'l' if i < 4 else 'h'}, {i % 4 * 4}; lop3.b32 t, t, 0x000F000F, 0x43004300, 0xEA;"
+    f" sub.rn.bf16x2 ${i}, t, c;"
+    for i in range(8)
+)
+UNPACK = tl.constexpr(
+    "{.reg .b32 l, h, t, c; mov.b32 c, 0x43084308; prmt.b32 l, $8, $9, 0x5410;"
+    f" prmt.b32 h, $8, $9, 0x7632;\n{_FIELDS}\n}}"
+)
+
+
+@dataclass(frozen=True)
+class Few4:
+    """How few rows are multiplied: `rows` of the weight a tile, `per_sm` programs a multiprocessor
+    that walk over the tiles (None: a program for each tile), with `stages` - 1 tiles on their way.
+    """
+
+    rows: int
+    warps: int = 4
+    per_sm: int | None = None
+    stages: int = 1
+
+
+@dataclass(frozen=True)
+class Stream4:
+    """How tensor cores multiply: a tile of `outputs` x `rows` and the inputs in `splits` parts,
+    summed in order by a second pass.
+    """
+
+    outputs: int
+    rows: int
+    splits: int
+    warps: int = 8
+    stages: int = 3
+
+
+@triton.jit
+def _fields(words, turned, i: tl.constexpr):
+    """Field i of words as float32 2^-149 (2^(4 i) for i < 5, else 2^(4 i - 20)) (q + 8); `turned`
+    are the words without their lower 20 bits."""
+    place: tl.constexpr = 4 * i if i < 5 else 4 * i - 20
+    return ((words if i < 5 else turned) & (15 << place)).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _few(
+    x,
+    words,
+    scale,
+    chosen,
+    y,
+    stride,
+    outputs,
+    INPUTS: tl.constexpr,
+    SLOTS: tl.constexpr,
+    T: tl.constexpr,
+    G: tl.constexpr,
+    R: tl.constexpr,
+    TURNS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """y [T, outputs] of the tiles of a program: its index, then every so many programs further.
+    With SLOTS, program_id(1) is a pair: its one row of x, its expert's weight, its row of y."""
+    tile, step = tl.program_id(0), tl.num_programs(0)
+    if SLOTS:
+        pair = tl.program_id(1)
+        expert = tl.load(chosen + pair).to(tl.int64)
+        words += expert * outputs * (INPUTS // 8)
+        scale += expert * outputs * (INPUTS // GROUP)
+        x += pair // SLOTS * stride
+        y += pair * outputs
+    group, part = tl.arange(0, G), tl.arange(0, 4)
+    is_group = group < INPUTS // GROUP
+    # a row's inputs of one field, against the place of the field; and what its q + 8 has too much
+    rows = ()
+    extra = ()
+    for t in tl.static_range(T):
+        whole = tl.zeros((G, 4), tl.float32)
+        for i in tl.static_range(8):
+            from_ = x + t * stride + group[:, None] * GROUP + 4 * i + part[None, :]
+            piece = tl.load(from_, mask=is_group[:, None], other=0.0).to(tl.float32)
+            whole += piece
+            rows = rows + (piece * (ROW / (1 << (4 * i if i < 5 else 4 * i - 20))),)
+        extra = extra + (tl.sum(whole, 1) * (8 / BACK),)
+    for turn in tl.range(0, TURNS, num_stages=STAGES):
+        row = (tile + turn * step) * R + tl.arange(0, R)
+        is_row = row < outputs
+        # groups stand before rows: threads are dealt to the axes from the last to the first, then
+        # the middle, and so each keeps its own groups of x
+        at = row[None, :] * (INPUTS // GROUP) + group[:, None]
+        inside = is_group[:, None] & is_row[None, :]
+        # read once a step, so the cache is left to others
+        found = tl.load(
+            words + at[:, :, None] * 4 + part[None, None, :],
+            mask=inside[:, :, None],
+            other=0,
+            eviction_policy="evict_first",
+        )
+        sizes = tl.load(scale + at, mask=inside, other=0.0).to(tl.float32)
+        turned = (found.to(tl.uint32, bitcast=True) >> 20).to(tl.int32, bitcast=True)
+        for t in tl.static_range(T):
+            total = _fields(found, turned, 0) * rows[8 * t][:, None, :]
+            for i in tl.static_range(1, 8):
+                total += _fields(found, turned, i) * rows[8 * t + i][:, None, :]
+            sums = (tl.sum(total, 2) - extra[t][:, None]) * sizes
+            tl.store(y + t * outputs + row, tl.sum(sums, 0) * BACK, mask=is_row)
+
+
+@triton.jit
+def _numbers(words):
+    """The numbers of the 8 fields of words [O, W]: 8 times [O, W] bfloat16."""
+    if INTERPRETED:
+        found = ()
+        for i in tl.static_range(8):
+            found = found + (((words >> (4 * i)) & 15).to(tl.float32) - 8,)
+    else:
+        kinds: tl.constexpr = (tl.bfloat16,) * 8
+        found = tl.inline_asm_elementwise(
+            UNPACK, "=&r,=&r,=&r,=&r,=&r,=&r,=&r,=&r,r,r", [words], kinds, True, 2
+        )
+    return found
+
+
+@triton.jit
+def _stream(
+    x,
+    words,
+    scale,
+    y,
+    stride,
+    outputs,
+    rows,
+    INPUTS: tl.constexpr,
+    SPLITS: tl.constexpr,
+    O: tl.constexpr,
+    T: tl.constexpr,
+    K: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """A tile of weight [O, K] x^T [K, T] over a part of the inputs: y [SPLITS, rows, outputs]."""
+    part = tl.program_id(1)
+    out = tl.program_id(0) * O + tl.arange(0, O)
+    row = tl.arange(0, T)
+    is_out, is_row = out < outputs, row < rows
+    groups: tl.constexpr = K // GROUP
+    word, group = tl.arange(0, K // 8), tl.arange(0, groups)
+    # one field of all words of a step is an operand of its own: its inputs lie four and four
+    x_at = x + row[:, None] * stride + (word // 4 * GROUP + word % 4)[None, :]
+    w_at = words + out.to(tl.int64)[:, None] * (INPUTS // 8) + word[None, :]
+    s_at = scale + out.to(tl.int64)[:, None] * (INPUTS // GROUP) + group[None, :]
+    total = tl.zeros((O, T), tl.float32)
+    length: tl.constexpr = INPUTS // SPLITS
+    for step in tl.range(0, length // K, num_stages=STAGES):
+        start = part * length + step * K
+        found = tl.load(w_at + start // 8, mask=is_out[:, None], other=0)
+        sizes = tl.load(s_at + start // GROUP, mask=is_out[:, None], other=0.0)
+        sizes = tl.broadcast_to(sizes[:, :, None], (O, groups, 4)).reshape(O, K // 8)
+        numbers = _numbers(found)
+        for i in tl.static_range(8):
+            w = numbers[i] * sizes
+            v = tl.load(x_at + start + 4 * i, mask=is_row[:, None], other=0.0)
+            if INTERPRETED:
+                v = v.to(tl.float32)
+            total = tl.dot(w, v.T, total)
+    at = (part * rows + row)[:, None] * outputs + out[None, :]
+    tl.store(y + at, total.T, mask=is_row[:, None] & is_out[None, :])
+
+
+@triton.jit
+def _add_parts(parts, y, size, SPLITS: tl.constexpr, O: tl.constexpr):
+    """y [size] = the parts [SPLITS, size] in order."""
+    at = tl.program_id(0) * O + tl.arange(0, O)
+    inside = at < size
+    total = tl.load(parts + at, mask=inside, other=0.0)
+    for part in tl.static_range(1, SPLITS):
+        total += tl.load(parts + part * size + at, mask=inside, other=0.0)
+    tl.store(y + at, total, mask=inside)
+
+
+def linear(x: Tensor, weight: Int4, tile: Few4 | Stream4 | None = None) -> Tensor | None:
+    """x [T, I] bfloat16 times weight [O, I]^T -> [T, O], or None where no kernel serves the shape.
+    `tile` names the kernel and its shape instead of the number of rows.
+    """
+    tile = tile or choose(len(x), *weight.shape)
+    if tile is None:
+        return None
+    if not len(x):
+        return x.new_empty(0, weight.shape[0])
+    return few(x, weight, tile) if isinstance(tile, Few4) else stream(x, weight, tile)
+
+
+def choose(rows: int, outputs: int, inputs: int) -> Few4 | Stream4 | None:
+    """The kernel for so many rows of a weight of that shape, if there is one."""
+    if rows <= FEW_ROWS and inputs <= FEW_INPUTS:
+        # taller tiles spill beside four rows, and would give a row other bits there than alone;
+        # programs walk, as scaling the rows takes half as long as a tile of this size
+        tall = max(2 * FEW_TILE_BYTES // _power(inputs), 4)
+        return Few4(tall, per_sm=4 if rows == 1 else 2, stages=3)
+    if rows > SOME_ROWS or inputs % STEP:
+        return None
+    tall = max(_power(rows), 16)
+    # an input of a row has four times the bytes of a number, so more outputs share more rows; 128
+    # rows of a step fill 64 KiB, of which two fit
+    wide, stages = 64 if tall <= 16 else 128, 2 if tall > 64 else 4
+    return Stream4(wide, tall, splits(outputs, inputs), warps=wide // 16, stages=stages)
+
+
+def splits(outputs: int, inputs: int) -> int:
+    """Into how many parts the inputs of a weight are cut: up to two programs a multiprocessor if
+    64 outputs make one, whatever the rows.
+    """
+    tiles, parts = _over(outputs, 64), 1
+    while (
+        2 * parts * tiles <= 2 * MULTIPROCESSORS
+        and inputs % (2 * parts * STEP) == 0
+        and inputs >= 2 * parts * SHORTEST_PART
+    ):
+        parts *= 2
+    return parts
+
+
+def few(x: Tensor, weight: Int4, tile: Few4, chosen: Tensor | None = None) -> Tensor:
+    """x [T, I] times weight [O, I]^T -> [T, O] in x's dtype. With chosen [T, k] int64 the weight is
+    a stack [E, O, I], and each row meets k of them: [T, k, O].
+    """
+    *_, outputs, inputs = weight.shape
+    assert weight.words.is_contiguous() and weight.scale.is_contiguous() and inputs % TOGETHER == 0
+    # offsets inside one matrix are 32 bits wide
+    assert outputs * inputs // EACH < 2**31
+    x = x if x.stride(1) == 1 else x.contiguous()
+    slots = 0 if chosen is None else chosen.shape[1]
+    y = x.new_empty(len(x), *([slots] if slots else []), outputs)
+    tiles = _over(outputs, tile.rows)
+    programs = min(tiles, MULTIPROCESSORS * tile.per_sm) if tile.per_sm else tiles
+    _few[(programs, len(x) * slots or 1)](
+        *(x, weight.words, weight.scale, x if chosen is None else chosen.contiguous(), y),
+        *(x.stride(0), outputs),
+        INPUTS=inputs,
+        SLOTS=slots,
+        T=1 if slots else len(x),
+        G=_power(inputs // TOGETHER),
+        R=tile.rows,
+        TURNS=_over(tiles, programs),
+        STAGES=tile.stages,
+        num_warps=tile.warps,
+    )
+    return y
+
+
+def stream(x: Tensor, weight: Int4, tile: Stream4) -> Tensor:
+    """x [T, I], of at most `tile.rows` rows, times weight [O, I]^T -> [T, O] in x's dtype."""
+    outputs, inputs = weight.shape
+    assert weight.words.is_contiguous() and weight.scale.is_contiguous()
+    assert len(x) <= tile.rows and inputs % (tile.splits * STEP) == 0
+    x = x if x.stride(1) == 1 else x.contiguous()
+    y = x.new_empty(len(x), outputs)
+    shape = (tile.splits, len(x), outputs)
+    found = y if tile.splits == 1 else x.new_empty(shape, dtype=torch.float32)
+    _stream[(_over(outputs, tile.outputs), tile.splits)](
+        *(x, weight.words, weight.scale, found, x.stride(0), outputs, len(x)),
+        INPUTS=inputs,
+        SPLITS=tile.splits,
+        O=tile.outputs,
+        T=tile.rows,
+        K=STEP,
+        STAGES=tile.stages,
+        num_warps=tile.warps,
+    )
+    if tile.splits > 1:
+        block = 1024
+        grid = (_over(y.numel(), block),)
+        _add_parts[grid](found, y, y.numel(), SPLITS=tile.splits, O=block)
+    return y
+
+
+def _power(number: int) -> int:
+    """The smallest power of two that is not below a number."""
+    return 1 << (number - 1).bit_length()
+
+
+def _over(number: int, by: int) -> int:
+    """A quotient, rounded up."""
+    return -(-number // by)

@@ -1,0 +1,502 @@
+"""Linear maps with e4m3 weights on CUDA: three kernels for few, some and many rows.
+
+Few rows (decode) are bound by reading the weight: one kernel quantises the rows in registers and
+multiplies without tensor cores. Some rows stream the weight through tensor cores; many go to the
+library's matrix product, or to the same kernel with square tiles where scales come in blocks.
+"""
+
+# this file hides the package of its name from the checker
+# pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
+# pyright: reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from . import BLOCK, FLOAT8, Fp8, Weight
+from . import TINY as SMALLEST
+from . import TOP as LARGEST
+from . import linear as linear_op
+from . import quantise as quantise_op
+from .int4 import Int4
+from .int4_triton import Few4, Stream4
+from .int4_triton import linear as int4_linear
+
+# up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row)
+FEW_ROWS, FEW_INPUTS = 4, 4096
+# up to so many rows one column of tiles holds them all, so that the weight is read once
+SOME_ROWS = 128
+# of an H200; a wrong number costs time, never bits
+MULTIPROCESSORS = 132
+# what one program of few rows takes at a time: two such in flight for each of two programs hide
+# the latency of a multiprocessor's share of the bandwidth (about 32 KiB) twice
+FEW_TILE_BYTES = 16384
+# inputs of one step of the tensor cores, and of one scale of a weight in blocks
+STEP = BLOCK
+# a part of the inputs shorter than this gains less than the second pass costs
+SHORTEST_PART = 1024
+# shared memory of a multiprocessor that programs can have
+SHARED_BYTES = 220 * 1024
+# tiles of rows that share a tile of outputs before the next, for the cache
+TOGETHER = 8
+
+
+TOP, TINY = tl.constexpr(LARGEST), tl.constexpr(SMALLEST)
+# the interpreter rounds to e4m3 wrongly and multiplies e4m3 as integers
+INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+
+
+@dataclass(frozen=True)
+class Few:
+    """How few rows are multiplied: `rows` of the weight a tile, `per_sm` programs a multiprocessor
+    that walk over the tiles (None: a program for each tile), `ahead` tiles in registers before the
+    rows are there, and then `stages` - 1 at most in shared memory (1 stage: none, other programs
+    fill the time). The bits of a row depend on `rows` and `warps` alone.
+    """
+
+    rows: int
+    warps: int = 4
+    per_sm: int | None = 2
+    ahead: int = 1
+    stages: int = 4
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How tensor cores multiply: a tile of `outputs` x `rows` and the inputs in `splits` parts,
+    summed in order by a second pass. Swapped, the outputs are the wide side of the instruction (64
+    at least), which leaves the rows free to be 16.
+    """
+
+    outputs: int
+    rows: int
+    splits: int
+    warps: int = 8
+    stages: int = 4
+    is_swapped: bool = True
+
+
+# many rows where the library has no product; a thread holds two rows' scales this way round
+MANY = Stream(128, 128, 1, is_swapped=False)
+
+
+@triton.jit
+def _rounded(x):
+    """x as e4m3 numbers, ties to even."""
+    if INTERPRETED:
+        # adding 1.5 * 2^23 units in the last place of e4m3 rounds to them; none is below 2^-9
+        power = (x.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
+        magic = tl.maximum(power, 2.0**-6) * (1.5 * 2.0**20)
+        x = (x + magic) - magic
+    return x.to(tl.float8e4nv)
+
+
+@triton.jit
+def _quantised(x):
+    """x [G, W] float32 -> e4m3 numbers [G, W] and scales [G], as the op's body."""
+    scale = tl.maximum(tl.div_rn(tl.max(tl.abs(x), 1), TOP), TINY)
+    # no magnitude over its own largest rounds above the top, so nothing is clamped
+    return _rounded(tl.div_rn(x, scale[:, None])), scale
+
+
+@triton.jit
+def _quantise(
+    x,
+    numbers,
+    scale,
+    stride,
+    INPUTS: tl.constexpr,
+    GROUP: tl.constexpr,
+    G: tl.constexpr,
+    W: tl.constexpr,
+):
+    """One row a program, in G groups padded to W."""
+    row = tl.program_id(0).to(tl.int64)
+    group, column = tl.arange(0, G), tl.arange(0, W)
+    is_group = group < INPUTS // GROUP
+    inside = is_group[:, None] & (column < GROUP)[None, :]
+    at = group[:, None] * GROUP + column[None, :]
+    found = tl.load(x + row * stride + at, mask=inside, other=0.0).to(tl.float32)
+    found, size = _quantised(found)
+    tl.store(numbers + row * INPUTS + at, found, mask=inside)
+    tl.store(scale + row * (INPUTS // GROUP) + group, size, mask=is_group)
+
+
+@triton.jit
+def _few_tile(
+    numbers,
+    scale,
+    tile,
+    outputs,
+    INPUTS: tl.constexpr,
+    GROUP: tl.constexpr,
+    BLOCKED: tl.constexpr,
+    G: tl.constexpr,
+    W: tl.constexpr,
+    R: tl.constexpr,
+):
+    """Tile `tile` of the weight as stored [G, R, W] and its scales [G, R]; zeros past the end."""
+    row = tile * R + tl.arange(0, R)
+    group, column = tl.arange(0, G), tl.arange(0, W)
+    inside = (group < INPUTS // GROUP)[:, None] & (row < outputs)[None, :]
+    at = row[None, :] * INPUTS + group[:, None] * GROUP
+    # groups stand before rows: threads are dealt to the axes from the last to the first, then the
+    # middle, and so each keeps its own part of x. Read once a step, so the cache is left to others
+    block = tl.load(
+        numbers + at[:, :, None] + column[None, None, :],
+        mask=inside[:, :, None] & (column < GROUP)[None, None, :],
+        other=0.0,
+        eviction_policy="evict_first",
+    )
+    # a scale for each 128 rows and group, or for each row (then there is one group)
+    across: tl.constexpr = INPUTS // GROUP
+    tall: tl.constexpr = GROUP if BLOCKED else 1
+    at = (row // tall)[None, :] * across + group[:, None]
+    return block, tl.load(scale + at, mask=inside, other=0.0)
+
+
+@triton.jit
+def _few_products(weights, rows, row_sizes, y, tile, outputs, T: tl.constexpr):
+    """Store y [T, R] of a tile: sums per group, times the row's scale, times the weight's."""
+    block, sizes = weights
+    at = tile * block.shape[1] + tl.arange(0, block.shape[1])
+    block = block.to(tl.float32)
+    for t in tl.static_range(T):
+        found = tl.sum(block * rows[t][:, None, :], 2) * row_sizes[t][:, None] * sizes
+        tl.store(y + t * outputs + at, tl.sum(found, 0), mask=at < outputs)
+
+
+@triton.jit
+def _few(
+    x,
+    numbers,
+    scale,
+    y,
+    stride,
+    outputs,
+    INPUTS: tl.constexpr,
+    GROUP: tl.constexpr,
+    BLOCKED: tl.constexpr,
+    T: tl.constexpr,
+    G: tl.constexpr,
+    W: tl.constexpr,
+    R: tl.constexpr,
+    AHEAD: tl.constexpr,
+    TURNS: tl.constexpr,
+    STAGES: tl.constexpr,
+    PDL: tl.constexpr,
+):
+    """T rows times the tiles of a program: its index, then every so many programs further."""
+    tile, step = tl.program_id(0), tl.num_programs(0)
+    # the first tiles stand outside the loop: they are on their way while x is quantised, and a tile
+    # carried from round to round would be taken apart into bytes, a register each
+    first = ()
+    for turn in tl.static_range(AHEAD):
+        far = tile + turn * step
+        first = first + (_few_tile(numbers, scale, far, outputs, INPUTS, GROUP, BLOCKED, G, W, R),)
+    if PDL and not INTERPRETED:
+        # the weight never changes; x is what the kernel before writes
+        gdc_launch_dependents()
+        gdc_wait()
+    group, column = tl.arange(0, G), tl.arange(0, W)
+    inside = (group < INPUTS // GROUP)[:, None] & (column < GROUP)[None, :]
+    rows = ()
+    row_sizes = ()
+    for t in tl.static_range(T):
+        at = t * stride + group[:, None] * GROUP + column[None, :]
+        found, size = _quantised(tl.load(x + at, mask=inside, other=0.0).to(tl.float32))
+        rows = rows + (found.to(tl.float32),)
+        row_sizes = row_sizes + (size,)
+    for turn in tl.static_range(AHEAD):
+        _few_products(first[turn], rows, row_sizes, y, tile + turn * step, outputs, T)
+    for turn in tl.range(AHEAD, TURNS, num_stages=STAGES):
+        far = tile + turn * step
+        block = _few_tile(numbers, scale, far, outputs, INPUTS, GROUP, BLOCKED, G, W, R)
+        _few_products(block, rows, row_sizes, y, far, outputs, T)
+
+
+@triton.jit
+def _stream(
+    numbers,
+    scale,
+    x,
+    x_scale,
+    y,
+    outputs,
+    rows,
+    INPUTS: tl.constexpr,
+    BLOCKED: tl.constexpr,
+    SPLITS: tl.constexpr,
+    O: tl.constexpr,
+    T: tl.constexpr,
+    K: tl.constexpr,
+    IS_SWAPPED: tl.constexpr,
+    TOGETHER: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """A tile of x [T, K] weight^T [K, O] over a part of the inputs: y [rows, outputs] finished, or
+    with several parts y [SPLITS, rows, outputs] float32 without the scales of whole rows.
+    """
+    part = tl.program_id(1)
+    across, down = tl.cdiv(outputs, O), tl.cdiv(rows, T)
+    # a few tiles of rows take turns at a tile of outputs before the next is read
+    place = tl.program_id(0)
+    first = place // (across * TOGETHER) * TOGETHER
+    size = tl.minimum(down - first, TOGETHER)
+    place = place % (across * TOGETHER)
+    tile = place // size
+    out = tile * O + tl.arange(0, O)
+    row = (first + place % size) * T + tl.arange(0, T)
+    is_out, is_row = out < outputs, row < rows
+    w_at = numbers + out.to(tl.int64)[:, None] * INPUTS
+    v_at = x + row.to(tl.int64)[:, None] * INPUTS
+    total = tl.zeros((O, T) if IS_SWAPPED else (T, O), tl.float32)
+    length: tl.constexpr = INPUTS // SPLITS
+    for step in tl.range(0, (length + K - 1) // K, num_stages=STAGES):
+        start = part * length + step * K
+        k = start + tl.arange(0, K)[None, :]
+        if length % K == 0:
+            w = tl.load(w_at + k, mask=is_out[:, None], other=0.0)
+            v = tl.load(v_at + k, mask=is_row[:, None], other=0.0)
+        else:
+            w = tl.load(w_at + k, mask=is_out[:, None] & (k < INPUTS), other=0.0)
+            v = tl.load(v_at + k, mask=is_row[:, None] & (k < INPUTS), other=0.0)
+        if INTERPRETED:
+            w, v = w.to(tl.float32), v.to(tl.float32)
+        a, b = (w, v.T) if IS_SWAPPED else (v, w.T)
+        if BLOCKED:
+            group = start // K
+            sizes = tl.load(x_scale + row * (INPUTS // K) + group, mask=is_row, other=0.0)
+            sizes = sizes[None, :] if IS_SWAPPED else sizes[:, None]
+            total += tl.dot(a, b) * sizes * tl.load(scale + tile * O // K * (INPUTS // K) + group)
+        else:
+            # a tensor core keeps about 14 bits of a sum: after K products it is added in float32
+            total = tl.dot(a, b, total, max_num_imprecise_acc=K)
+    total = total.T if IS_SWAPPED else total
+    if SPLITS == 1 and not BLOCKED:
+        total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
+        total *= tl.load(scale + out, mask=is_out, other=0.0)[None, :]
+    at = (part * rows + row).to(tl.int64)[:, None] * outputs + out[None, :]
+    tl.store(y + at, total, mask=is_row[:, None] & is_out[None, :])
+
+
+@triton.jit
+def _add_parts(
+    parts,
+    scale,
+    x_scale,
+    y,
+    outputs,
+    rows,
+    BLOCKED: tl.constexpr,
+    SPLITS: tl.constexpr,
+    O: tl.constexpr,
+):
+    """y [rows, outputs] = the parts [SPLITS, rows, outputs] in order, then scaled."""
+    row = tl.program_id(0)
+    out = tl.program_id(1) * O + tl.arange(0, O)
+    is_out = out < outputs
+    at = row * outputs + out
+    total = tl.load(parts + at, mask=is_out, other=0.0)
+    for part in tl.static_range(1, SPLITS):
+        total += tl.load(parts + part * rows * outputs + at, mask=is_out, other=0.0)
+    if not BLOCKED:
+        total = total * tl.load(x_scale + row) * tl.load(scale + out, mask=is_out, other=0.0)
+    tl.store(y + at, total, mask=is_out)
+
+
+def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
+    """As the op, bit for bit: one program a row."""
+    rows, inputs = x.shape
+    if x.dtype == torch.float64 or not inputs:
+        return vars(quantise_op)["body"](x, group)
+    x = x if x.stride(1) == 1 else x.contiguous()
+    width = group or inputs
+    numbers = torch.empty(rows, inputs, dtype=FLOAT8, device=x.device)
+    scale = torch.empty(rows, inputs // width, dtype=torch.float32, device=x.device)
+    if rows:
+        across, wide = _padded(inputs, width)
+        _quantise[(rows,)](
+            *(x, numbers, scale, x.stride(0)),
+            INPUTS=inputs,
+            GROUP=width,
+            G=across,
+            W=wide,
+            # 32 numbers a thread
+            num_warps=min(max(across * wide // 1024, 1), 16),
+        )
+    return numbers, scale if group else scale[:, 0]
+
+
+def linear(
+    x: Tensor,
+    weight: Weight,
+    *,
+    tile: Few | Stream | Few4 | Stream4 | None = None,
+    pdl: bool = False,
+) -> Tensor:
+    """As the op. `tile` names the kernel and its shape instead of the number of rows; `pdl` starts
+    the kernel of few rows before the one in front of it has ended.
+    """
+    if isinstance(weight, Tensor):
+        return F.linear(x, weight)
+    if x.dtype != torch.bfloat16 or (torch.is_grad_enabled() and x.requires_grad):
+        return vars(linear_op)["body"](x, weight)
+    if isinstance(weight, Int4):
+        assert not isinstance(tile, (Few, Stream))
+        found = int4_linear(x, weight, tile)
+        # more rows than a tile of the tensor cores: unpacking once is little beside the product
+        return F.linear(x, weight.unpack(x.dtype)) if found is None else found
+    assert not isinstance(tile, (Few4, Stream4))
+    tile = tile or choose(len(x), weight)
+    if not len(x):
+        return x.new_empty(0, weight.shape[0])
+    if isinstance(tile, Few):
+        return few(x, weight, tile, pdl)
+    numbers, scale = quantise(x, weight.group)
+    if tile is None:
+        return library(numbers, scale, weight)
+    return stream(numbers, scale, weight, tile, x.dtype)
+
+
+def choose(rows: int, weight: Fp8) -> Few | Stream | None:
+    """The kernel for so many rows of a weight; None is the library's."""
+    outputs, inputs = weight.shape
+    if rows <= FEW_ROWS and inputs <= FEW_INPUTS:
+        tall = min(FEW_TILE_BYTES // _power(inputs), BLOCK)
+        # four programs of one tile each fit a multiprocessor and have it all on its way at once
+        is_small = _over(outputs, tall) <= 4 * MULTIPROCESSORS
+        # beside one row the registers hold a second tile
+        return Few(tall, per_sm=None if is_small else 2, ahead=2 if rows == 1 else 1)
+    if rows > SOME_ROWS:
+        fits = weight.group is None and outputs % 16 == 0 and inputs % 16 == 0
+        return None if fits else MANY
+    parts, tall = splits(outputs, inputs), max(_power(rows), 16)
+    # each tile of outputs reads all rows from the cache again: with many rows, twice as wide
+    # tiles, if they still make one program for nearly every multiprocessor and not more
+    wide = 128 if rows > 32 and 96 <= _over(outputs, 128) * parts <= MULTIPROCESSORS else 64
+    # as many stages as let all programs run at once
+    programs = _over(outputs, wide) * parts
+    together = min(_over(programs, MULTIPROCESSORS), 3)
+    stages = min(SHARED_BYTES // together // ((wide + tall) * STEP), 6)
+    return Stream(wide, tall, parts, warps=wide // 16, stages=stages)
+
+
+def splits(outputs: int, inputs: int) -> int:
+    """Into how many parts the inputs of a weight are cut: up to two programs a multiprocessor if
+    64 outputs make one. It asks nothing of the rows, so that a row has the same bits in every
+    company of up to 128.
+    """
+    tiles, parts = _over(outputs, 64), 1
+    while (
+        2 * parts * tiles <= 2 * MULTIPROCESSORS
+        and inputs % (2 * parts * STEP) == 0
+        and inputs >= 2 * parts * SHORTEST_PART
+    ):
+        parts *= 2
+    return parts
+
+
+def few(x: Tensor, weight: Fp8, tile: Few, pdl: bool = False) -> Tensor:
+    """x [T, I], quantised on the way, times an e4m3 weight [O, I]^T -> [T, O] in x's dtype."""
+    outputs, inputs = weight.shape
+    assert weight.numbers.numel() < 2**31 and weight.numbers.is_contiguous()
+    x = x if x.stride(1) == 1 else x.contiguous()
+    width = weight.group or inputs
+    # a group of rows that share a scale must hold whole tiles
+    assert weight.group is None or BLOCK % tile.rows == 0
+    across, wide = _padded(inputs, width)
+    y = x.new_empty(len(x), outputs)
+    tiles = _over(outputs, tile.rows)
+    programs = min(tiles, MULTIPROCESSORS * tile.per_sm) if tile.per_sm else tiles
+    _few[(programs,)](
+        *(x, weight.numbers, weight.scale, y, x.stride(0), outputs),
+        INPUTS=inputs,
+        GROUP=width,
+        BLOCKED=weight.group is not None,
+        T=len(x),
+        G=across,
+        W=wide,
+        R=tile.rows,
+        AHEAD=min(tile.ahead, _over(tiles, programs)),
+        TURNS=_over(tiles, programs),
+        STAGES=tile.stages,
+        PDL=pdl,
+        num_warps=tile.warps,
+        launch_pdl=pdl,
+    )
+    return y
+
+
+def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: torch.dtype) -> Tensor:
+    """Quantised rows (numbers [T, I], scale [T] or [T, I / 128]) times an e4m3 weight [O, I]^T ->
+    [T, O] in `dtype`.
+    """
+    outputs, inputs = weight.shape
+    rows, parts, is_blocked = len(numbers), tile.splits, weight.group is not None
+    assert numbers.is_contiguous() and scale.is_contiguous() and weight.numbers.is_contiguous()
+    assert parts == 1 or inputs % (parts * STEP) == 0
+    assert not is_blocked or BLOCK % tile.outputs == 0
+    y = torch.empty(rows, outputs, dtype=dtype, device=numbers.device)
+    shape = (parts, rows, outputs)
+    found = y if parts == 1 else torch.empty(shape, dtype=torch.float32, device=y.device)
+    programs = _over(outputs, tile.outputs) * _over(rows, tile.rows)
+    _stream[(programs, parts)](
+        *(weight.numbers, weight.scale, numbers, scale, found, outputs, rows),
+        INPUTS=inputs,
+        BLOCKED=is_blocked,
+        SPLITS=parts,
+        O=tile.outputs,
+        T=tile.rows,
+        K=STEP,
+        IS_SWAPPED=tile.is_swapped,
+        TOGETHER=TOGETHER,
+        STAGES=tile.stages,
+        num_warps=tile.warps,
+    )
+    if parts > 1:
+        block = 1024
+        _add_parts[(rows, _over(outputs, block))](
+            *(found, weight.scale, scale, y, outputs, rows),
+            BLOCKED=is_blocked,
+            SPLITS=parts,
+            O=block,
+        )
+    return y
+
+
+def library(numbers: Tensor, scale: Tensor, weight: Fp8) -> Tensor:
+    """Rows quantised whole (numbers [T, I], scale [T]) times a weight with a scale per output ->
+    [T, O] bfloat16 by the framework's own product; O and I are multiples of 16.
+    """
+    return torch._scaled_mm(
+        numbers,
+        weight.numbers.t(),
+        scale_a=scale[:, None],
+        scale_b=weight.scale[None, :],
+        out_dtype=torch.bfloat16,
+        use_fast_accum=True,
+    )
+
+
+def _padded(inputs: int, group: int) -> tuple[int, int]:
+    """The groups of a row and the width of one, each up to a power of two."""
+    return _power(inputs // group), _power(group)
+
+
+def _power(number: int) -> int:
+    """The smallest power of two that is not below a number."""
+    return 1 << (number - 1).bit_length()
+
+
+def _over(number: int, by: int) -> int:
+    """A quotient, rounded up."""
+    return -(-number // by)

@@ -1,0 +1,248 @@
+"""The engine beside the oracle: whatever the schedule, the same tokens."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import pytest
+import torch
+
+from flashling.batch import Batch
+from flashling.config import TOY
+from flashling.engine import engine as engines
+from flashling.engine.drafts import propose
+from flashling.engine.engine import Engine, Overloaded
+from flashling.engine.request import Event, Request
+from flashling.model import oracle
+from flashling.model.ling import Ling
+from flashling.model.past import Fresh
+from flashling.sampling import Sampling
+
+GREEDY = Sampling(temperature=0.0, max_tokens=12)
+
+
+@cache
+def model() -> Ling:
+    config = TOY.with_(initializer_range=0.3, eos_token_ids=(7,))
+    return Ling(config).init_weights(0).double()
+
+
+@cache
+def wanted(prompt: tuple[int, ...], key: tuple) -> tuple[list[int], str]:
+    temperature, seed, most = key
+    sampling = Sampling(temperature=temperature, seed=seed, max_tokens=most)
+    [found] = oracle.generate(model(), [prompt], sampling)
+    return found.tokens, found.finish
+
+
+def gather(events: list[Event]) -> dict[int, list[Event]]:
+    found: dict[int, list[Event]] = {}
+    for e in events:
+        found.setdefault(e.id, []).append(e)
+    return found
+
+
+def check_empty(engine: Engine) -> None:
+    """Nothing leaks: all slots are free, and pages are held by checkpoints alone."""
+    assert not engine.running and not engine.waiting
+    assert sorted(engine.free_slots) == list(range(engine.cache.state.shape[0]))
+    kept = [p for c in engine.tree for p in c.pages]
+    assert engine.pages.free == engine.pages.count - len(set(kept))
+    assert all(engine.pages.held(p) == kept.count(p) for p in range(engine.pages.count))
+    assert engine.bytes_kept == sum(c.snapshot.nbytes for c in engine.tree)
+
+
+def test_one_request_is_the_oracle() -> None:
+    engine = Engine(model(), slots=2, pages=8)
+    prompt = tuple(range(10, 30))
+    number = engine.add(Request(prompt, GREEDY))
+    events = list(engine.run())
+    tokens, finish = wanted(prompt, (0.0, 0, 12))
+    assert [e.token for e in events] == tokens and events[-1].finish == finish
+    assert {e.id for e in events} == {number}
+    usage = events[-1].usage
+    assert usage is not None and (usage.prompt, usage.cached) == (20, 0)
+    assert usage.miss_reason == "never seen"
+    check_empty(engine)
+
+
+@pytest.mark.parametrize("length", [1, 2, 62, 63, 64, 65, 127, 128, 129, 200])
+def test_a_second_turn_goes_on_at_the_exact_token(length: int) -> None:
+    draw = random.Random(length)
+    engine = Engine(model(), slots=2, pages=32, budget=50)
+    first = tuple(draw.randrange(10, 250) for _ in range(length))
+    engine.add(Request(first, GREEDY))
+    said = [e.token for e in engine.run() if e.token is not None]
+    second = (*first, *said, 11, 12, 13)
+    engine.add(Request(second, GREEDY))
+    events = list(engine.run())
+    assert [e.token for e in events] == wanted(second, (0.0, 0, 12))[0]
+    usage = events[-1].usage
+    assert usage is not None and usage.restored_from == "device"
+    # all but the answer's last token, which nobody has read
+    assert usage.cached == length + len(said) - 1 and usage.recomputed == 0
+    check_empty(engine)
+
+
+def test_branches_share_what_they_have_in_common() -> None:
+    engine = Engine(model(), slots=4, pages=64, budget=64)
+    common = tuple(range(20, 120))
+    for tail in ((1, 2), (3, 4), (5, 6)):
+        engine.add(Request((*common, *tail), GREEDY))
+        events = list(engine.run())
+        assert [e.token for e in events] == wanted((*common, *tail), (0.0, 0, 12))[0]
+    # the second run found no checkpoint at the fork and left one there for the third
+    usage = events[-1].usage
+    assert usage is not None and usage.cached == 100 and usage.recomputed == 0
+
+
+def clairvoyant(known: dict[int, tuple[tuple[int, ...], tuple]], draw: random.Random):
+    """Drafts that are mostly right: what the oracle says next, with a slip now and then."""
+
+    def propose(tokens: list[int], most: int) -> list[int]:
+        for prompt, key in known.values():
+            whole = [*prompt, *wanted(prompt, key)[0]]
+            if tokens == whole[: len(tokens)]:
+                ahead = whole[len(tokens) : len(tokens) + draw.randint(0, most)]
+                return [t if draw.random() < 0.8 else 9 for t in ahead]
+        return []
+
+    return propose
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_any_schedule_gives_the_oracles_tokens(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_schedule(seed, monkeypatch)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("hundred", range(1, 11))
+def test_a_thousand_schedules(hundred: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(100 * hundred, 100 * hundred + 100):
+        with monkeypatch.context() as patch:
+            one_schedule(seed, patch)
+
+
+def one_schedule(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests come, wait, are aborted and overtaken at random, in an engine of random size."""
+    draw = random.Random(seed)
+    engine = Engine(
+        model(),
+        slots=draw.choice((1, 2, 4)),
+        pages=draw.choice((6, 9, 16)),
+        budget=draw.choice((1, 7, 40, 130)),
+        checkpoint_bytes=draw.choice((0, 40_000, 400_000)),
+        drafts=draw.choice((0, 2, 6)),
+    )
+    stems = [
+        tuple(draw.randrange(10, 40) for _ in range(draw.choice((3, 63, 90)))) for _ in range(3)
+    ]
+    asked: dict[int, tuple[tuple[int, ...], tuple]] = {}
+    events: list[Event] = []
+    aborted = set()
+    if seed % 2:
+        monkeypatch.setattr(engines, "propose", clairvoyant(asked, draw))
+    for _ in range(draw.randint(20, 60)):
+        chance = draw.random()
+        if chance < 0.35 and len(asked) < 10:
+            prompt = draw.choice(stems) + tuple(
+                draw.randrange(10, 40) for _ in range(draw.randrange(9))
+            )
+            key = draw.choice((0.0, 1.0)), draw.randrange(3), draw.randint(1, 40)
+            sampling = Sampling(temperature=key[0], seed=key[1], max_tokens=key[2])
+            bounds = tuple(draw.sample(range(1, len(prompt) + 1), min(2, len(prompt))))
+            request = Request(prompt, sampling, boundaries=bounds, priority=draw.randrange(3))
+            asked[engine.add(request)] = prompt, key
+        elif chance < 0.4 and asked:
+            number = draw.choice(list(asked))
+            if engine.abort(number):
+                aborted.add(number)
+        events += engine.step()
+    events += engine.run()
+    found = gather(events)
+    for number, (prompt, key) in asked.items():
+        tokens, finish = wanted(prompt, key)
+        got = [e.token for e in found[number] if e.token is not None]
+        if number in aborted:
+            assert found[number][-1].finish == "abort" and got == tokens[: len(got)]
+        else:
+            assert got == tokens and found[number][-1].finish == finish
+        assert sum(bool(e.finish) for e in found[number]) == 1
+    check_empty(engine)
+
+
+def test_drafts_are_taken_where_they_are_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(model(), slots=1, pages=16, drafts=4)
+    prompt, key = tuple(range(30, 60)), (1.0, 5, 60)
+    monkeypatch.setattr(engines, "propose", clairvoyant({0: (prompt, key)}, random.Random(3)))
+    engine.add(Request(prompt, Sampling(temperature=1.0, seed=5, max_tokens=60)))
+    steps = 0
+    events: list[Event] = []
+    while not engine.is_idle:
+        events += engine.step()
+        steps += 1
+    assert [e.token for e in events] == wanted(prompt, key)[0]
+    usage = events[-1].usage
+    assert usage is not None and 0 < usage.accepted < usage.drafted
+    # every token was drawn in some step, and accepted ones cost none of their own
+    assert steps <= len(events) - usage.accepted + 1
+
+
+@pytest.mark.parametrize("length", [5, 63, 64, 100])
+def test_the_mtp_layer_guesses_what_it_guesses_alone(length: int) -> None:
+    prompt = tuple(random.Random(length).randrange(10, 250) for _ in range(length))
+    engine = Engine(model(), slots=1, pages=16, budget=40, drafts=2)
+    # the first turn leaves a checkpoint, from which the second goes on
+    engine.add(Request(prompt, Sampling(temperature=0.0, max_tokens=3)))
+    said = [e.token for e in engine.run() if e.token is not None]
+    text = [*prompt, *said, 11]
+    engine.add(Request(tuple(text), Sampling(temperature=0.0, max_tokens=9)))
+    while not engine.running or engine.running[0].left > 1:
+        engine.step()
+    [s] = engine.running
+    with torch.no_grad():
+        batch = Batch.pack([s.tokens])
+        past = Fresh(batch)
+        hidden = model()(batch, past)
+        guess = model().logits(model().mtp_hidden(hidden, batch, past))[-2]
+    assert s.usage.cached > 0 and s.drafts[0] == int(guess.argmax())
+
+
+def test_what_followed_before_is_proposed_again() -> None:
+    assert propose([1, 2, 3, 4, 5, 1, 2, 3], 2) == [4, 5]
+    assert propose([1, 2, 9, 2, 7, 1, 2], 9) == [9, 2, 7, 1, 2]
+    assert propose([1, 2, 3], 4) == [] and propose([1, 1], 0) == []
+
+
+def test_bad_requests_and_a_full_queue_are_refused() -> None:
+    engine = Engine(model(), slots=1, pages=2, queue=1)
+    with pytest.raises(ValueError, match="empty"):
+        engine.add(Request(()))
+    with pytest.raises(ValueError, match="outside of the vocabulary of 256"):
+        engine.add(Request((1, 256)))
+    with pytest.raises(ValueError, match="no room of 128"):
+        engine.add(Request((1,) * 128))
+    engine.add(Request((1, 2), GREEDY))
+    with pytest.raises(Overloaded, match="1 requests are waiting") as refused:
+        engine.add(Request((1, 2), GREEDY))
+    assert refused.value.retry_after > 0
+    assert [e.token for e in engine.run()] == wanted((1, 2), (0.0, 0, 12))[0]
+
+
+def test_a_broken_output_ends_its_request_alone() -> None:
+    broken = Ling(model().config).init_weights(0).double()
+    tokens = wanted((1, 2, 3), (0.0, 0, 12))[0]
+    poison = next(t for t in range(10, 256) if t not in tokens)
+    with torch.no_grad():
+        broken.embed.weight[poison] = torch.nan
+    engine = Engine(broken, slots=2, pages=16)
+    bad = engine.add(Request((1, poison), GREEDY))
+    good = engine.add(Request((1, 2, 3), GREEDY))
+    found = gather(list(engine.run()))
+    assert found[bad][-1].finish == "error" and "not finite" in found[bad][-1].error
+    assert [e.token for e in found[good]] == tokens
+    # the slots and pages that held it are clean for the next
+    again = [engine.add(Request((1, 2, 3), GREEDY)) for _ in range(2)]
+    after = gather(list(engine.run()))
+    assert all([e.token for e in after[n]] == tokens for n in again)

@@ -1,0 +1,121 @@
+"""Latent attention over pages in Triton beside its body, and the body beside the absorbed form."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from flashling import ops
+from flashling.ops.cases import Maker
+from flashling.ops.mla.cases import _paged
+from flashling.ops.mla.triton import Tile, mla_paged, tile_of
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+BF16 = torch.bfloat16
+# widths that are powers of two, and widths that are not: no-rope, rope, value, rank
+EVEN, ODD = (16, 16, 16, 32), (16, 8, 12, 24)
+
+
+@pytest.fixture(autouse=True)
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the launcher allocates holds NaN until it is written."""
+    real = torch.Tensor.new_empty
+
+    def poisoned(*arguments, **options):
+        x = real(*arguments, **options)
+        return x.fill_(torch.nan) if x.is_floating_point() else x
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
+
+
+def check(arguments: tuple, got: Tensor) -> None:
+    double = (
+        a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in arguments
+    )
+    want = vars(ops.mla_paged)["body"](*double)
+    assert got.shape == want.shape and got.dtype == BF16
+    error = (got.double() - want).norm() / want.norm()
+    # the interpreter cuts off where a GPU rounds to bfloat16
+    assert error < (1e-2 if DEVICE.type == "cuda" else 2e-2)
+
+
+@pytest.mark.parametrize(
+    ("heads", "dims", "splits"), [(4, EVEN, 1), (4, ODD, 2), (17, ODD, 4), (40, EVEN, 8)]
+)
+def test_it_is_the_body(heads: int, dims: tuple[int, int, int, int], splits: int) -> None:
+    lengths = [1, 16, 17, 50, 48, 3]
+    arguments = _paged(Maker(BF16, DEVICE), lengths, heads, dims, 16)
+    rows = tile_of(len(lengths), heads).heads
+    assert rows == (32 if heads > 16 else 16)
+    check(arguments, mla_paged(*arguments, tile=Tile(rows, splits, 4, 2)))
+
+
+def test_more_parts_than_pages() -> None:
+    arguments = _paged(Maker(BF16, DEVICE), [40], 4, EVEN, 16)
+    assert tile_of(1, 4).splits == 128
+    check(arguments, mla_paged(*arguments))
+
+
+def test_real_widths() -> None:
+    arguments = _paged(Maker(BF16, DEVICE), [150, 64], 32, (128, 64, 128, 512))
+    check(arguments, mla_paged(*arguments))
+
+
+def test_what_lies_beyond_a_length_is_not_seen() -> None:
+    q, pages, table, lengths, *rest = _paged(Maker(BF16, DEVICE), [5, 20], 4, EVEN, 16)
+    want = mla_paged(q, pages, table, lengths, *rest)
+    body = vars(ops.mla_paged)["body"]
+    plain = body(q, pages, table, lengths, *rest)
+    pages[table[0, 0].item(), 5:] = torch.nan
+    pages[table[1, 1].item(), 4:] = torch.nan
+    table[0, 1] = -(2**30)
+    # what is not followed may name any page
+    assert torch.equal(mla_paged(q, pages, table, lengths, *rest), want)
+    assert torch.equal(body(q, pages, table, lengths, *rest), plain)
+
+
+def test_nothing_to_see_gives_zeros() -> None:
+    q, pages, table, lengths, *rest = _paged(Maker(BF16, DEVICE), [5, 20], 4, EVEN, 16)
+    lengths[0] = 0
+    for call in (mla_paged, vars(ops.mla_paged)["body"]):
+        out = call(q, pages, table, lengths, *rest)
+        assert not out[0].any() and out[1].all()
+
+
+def test_rows_do_not_see_their_company() -> None:
+    q, pages, table, lengths, *rest = _paged(Maker(BF16, DEVICE), [5, 20, 33], 4, EVEN, 16)
+    tile = Tile(16, 2, 4, 2)
+    whole = mla_paged(q, pages, table, lengths, *rest, tile=tile)
+    for n in range(3):
+        part = slice(n, n + 1)
+        one = mla_paged(q[part], pages, table[part], lengths[part], *rest, tile=tile)
+        assert torch.equal(one, whole[part])
+
+
+def test_the_body_is_the_absorbed_form() -> None:
+    lengths = [1, 16, 17, 50]
+    q, pages, table, seen, kv_b, value = _paged(Maker(torch.float64, DEVICE), lengths, 4, ODD, 16)
+    contexts = [pages[row.long()].flatten(0, 1)[:n] for row, n in zip(table, lengths, strict=True)]
+    want = ops.mla_absorbed(q, contexts, kv_b, value, range(len(lengths) + 1))
+    got = vars(ops.mla_paged)["body"](q, pages, table, seen, kv_b, value)
+    torch.testing.assert_close(got, want)
+
+
+def test_the_number_of_parts_fills_the_device() -> None:
+    assert [tile_of(n, 32).splits for n in (1, 2, 4, 64, 256, 4096)] == [128, 64, 32, 2, 2, 2]
+
+
+def test_other_kinds_take_the_body_and_wrong_ones_are_refused() -> None:
+    q, pages, table, lengths, *rest = _paged(Maker(torch.float32, DEVICE), [5, 20], 4, EVEN, 16)
+    assert mla_paged(q, pages, table, lengths, *rest).dtype == torch.float32
+    q, pages, table, lengths, *rest = _paged(Maker(BF16, DEVICE), [5, 20], 4, EVEN, 16)
+    assert mla_paged(q.requires_grad_(), pages, table, lengths, *rest).requires_grad
+    q = q.detach()
+    with pytest.raises(ValueError, match="must be int32, not torch.int64"):
+        mla_paged(q, pages, table.long(), lengths, *rest)
+    with pytest.raises(ValueError, match="pages"):
+        mla_paged(q, pages[:, ::2], table, lengths, *rest)
+    assert mla_paged(q[:0], pages, table[:0], lengths[:0], *rest).shape == (0, 4, 16)
