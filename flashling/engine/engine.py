@@ -13,14 +13,12 @@ from ..batch import Batch
 from ..model.ling import Ling
 from .cache import PAGE, Cache
 from .drafts import Guesser, propose, room_for_drafts
+from .keep import Keeper, whole_pages
 from .pages import Pages
 from .past import Paged
 from .request import Event, Request, Sequence, Usage, pages_for
 from .scheduler import Plan, plan
-from .tree import Checkpoint, Tree, worth
-
-# between the checkpoints of a long prompt
-SPARSE = 8192
+from .tree import Checkpoint
 
 
 class Overloaded(RuntimeError):
@@ -55,8 +53,7 @@ class Engine:
         self.cache = Cache(model.config, slots, pages, model.dtype, self.device)
         self.guesser = Guesser(model, self.cache) if drafts and len(model.mtp) else None
         self.pages = Pages(pages)
-        self.tree = Tree()
-        self.checkpoint_bytes, self.bytes_kept = checkpoint_bytes, 0
+        self.keeper = Keeper(self.pages, checkpoint_bytes)
         self.free_slots = list(range(slots - 1, -1, -1))
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
@@ -78,7 +75,9 @@ class Engine:
         if len(self.waiting) >= self.queue:
             raise Overloaded(len(self.waiting), 1.0 + len(self.waiting) / 10)
         usage, number = Usage(len(request.prompt)), self._next
-        self.waiting.append(Sequence(number, request, number, usage, list(request.prompt)))
+        s = Sequence(number, request, number, usage, list(request.prompt))
+        s.guide = request.guide() if request.guide else None
+        self.waiting.append(s)
         self._next += 1
         return number
 
@@ -150,7 +149,11 @@ class Engine:
                 error = "the model's output is not finite"
                 self._finish(s, Event(s.id, finish="error", usage=s.usage, error=error))
                 return
-            event = self._token(s, row)
+            try:
+                event = self._token(s, row)
+            except ValueError as error:
+                # a grammar that cannot be followed, or that a bias excludes
+                event = Event(s.id, finish="error", usage=s.usage, error=str(error))
             if event.finish:
                 self._finish(s, event)
                 return
@@ -163,7 +166,10 @@ class Engine:
 
     def _token(self, s: Sequence, row: Tensor) -> Event:
         settings = s.request.sampling
-        token = ops.choose(row, settings, s.prompt, s.out, s.request.sample)
+        allowed = None if s.guide is None else s.guide.mask()
+        token = ops.choose(row, settings, s.prompt, s.out, s.request.sample, allowed)
+        if s.guide is not None:
+            s.guide.accept(token)
         logprobs = ops.logprobs_of(row)
         top: tuple[tuple[int, float], ...] = ()
         if settings.logprobs:
@@ -171,6 +177,7 @@ class Engine:
             top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
         s.tokens.append(token)
         is_stop = token in settings.stop_ids or token in self.model.config.eos_token_ids
+        is_stop = is_stop or (s.guide is not None and s.guide.is_done)
         is_full = len(s.tokens) >= min(s.most, self._limit())
         finish = "stop" if is_stop else "length" if is_full else ""
         usage = s.usage if finish else None
@@ -186,7 +193,7 @@ class Engine:
             self.waiting.remove(s)
             return
         if event.finish in ("stop", "length") and s.done > 0:
-            self._keep(s)
+            self._keep(s, over=len(s.prompt))
         self._release(s)
 
     def _release(self, s: Sequence) -> None:
@@ -206,14 +213,14 @@ class Engine:
             s = self.waiting[0]
             if not self.free_slots and not self._park_for(s):
                 return
-            match = self.tree.match(s.request.namespace, s.tokens, len(s.tokens) - 1)
-            whole = match.checkpoint.snapshot.length // PAGE if match.checkpoint else 0
+            match = self.keeper.find(s.request.namespace, s.tokens)
+            whole = whole_pages(match.checkpoint)
             need = pages_for(min(s.most, self._limit())) - whole
-            if not self._make_room(need, match.checkpoint):
+            if not self.keeper.make_room(need, match.checkpoint):
                 if self.running:
                     return
                 # nothing else runs: even the pages of its own past must go
-                self._make_room(need + whole, None)
+                self.keeper.make_room(need + whole)
                 continue
             self.waiting.pop(0)
             self._place(s, need, match.known, match.checkpoint)
@@ -226,7 +233,7 @@ class Engine:
             self.cache.clear(s.slot)
             s.pages = fresh
         else:
-            whole = checkpoint.snapshot.length // PAGE
+            whole = whole_pages(checkpoint)
             kept = list(checkpoint.pages[:whole])
             self.pages.share(kept)
             s.pages = kept + fresh
@@ -240,7 +247,8 @@ class Engine:
             s.usage.restored_from = "device" if checkpoint else ""
             s.usage.recomputed = max(0, min(known, len(s.tokens) - 1) - s.done)
             s.usage.miss_reason = _reason(known, s.done, len(s.tokens) - 1)
-        s.stops = _stops(s, known)
+        end, boundaries = len(s.tokens) - 1, s.request.boundaries
+        s.stops = self.keeper.policy.stops(s.done, end, known, boundaries)
         self.running.append(s)
 
     def _park_for(self, s: Sequence) -> bool:
@@ -261,41 +269,15 @@ class Engine:
             self._keep(s)
         s.stops = [p for p in s.stops if p > s.done]
 
-    def _keep(self, s: Sequence) -> None:
-        """Keep a checkpoint where the sequence stands, if there is room for its state."""
+    def _keep(self, s: Sequence, over: int | None = None) -> None:
+        """Keep a checkpoint where the sequence stands, if there is room for its state; from token
+        `over` on it takes the place of earlier ones of its line.
+        """
         assert s.slot is not None
         snapshot = self.cache.snapshot(s.slot, s.base, s.done - s.base, s.last)
-        if snapshot.nbytes > self.checkpoint_bytes:
-            return
-        pages = tuple(s.pages[: pages_for(s.done)])
-        self.pages.share(pages)
-        checkpoint = Checkpoint(snapshot, pages)
-        before = self.tree.insert(s.request.namespace, s.tokens[: s.done], checkpoint)
-        self.bytes_kept += snapshot.nbytes
-        if before is not None:
-            self._forget(before)
-        while self.bytes_kept > self.checkpoint_bytes:
-            self._evict(spared=checkpoint)
-
-    def _evict(self, spared: Checkpoint | None = None) -> bool:
-        """Drop the checkpoint of least worth; False if there is none."""
-        found = min((c for c in self.tree if c is not spared), key=worth, default=None)
-        if found is None:
-            return False
-        self.tree.remove(found)
-        self._forget(found)
-        return True
-
-    def _forget(self, checkpoint: Checkpoint) -> None:
-        self.bytes_kept -= checkpoint.snapshot.nbytes
-        self.pages.drop(checkpoint.pages)
-
-    def _make_room(self, need: int, spared: Checkpoint | None) -> bool:
-        """Drop checkpoints until so many pages are free; whether they are."""
-        while self.pages.free < need:
-            if not self._evict(spared):
-                return False
-        return True
+        if self.keeper.fits(snapshot.nbytes):
+            tokens = s.tokens[: s.done]
+            self.keeper.keep(s.request.namespace, tokens, snapshot, s.pages, over)
 
     def update_weights(self, model: Ling) -> None:
         """Go on with other weights of the same shape; nothing that was kept is valid any more.
@@ -303,18 +285,8 @@ class Engine:
         """
         if self.running:
             raise ValueError(f"{len(self.running)} requests run; finish or abort them first")
-        for checkpoint in self.tree.clear():
-            self._forget(checkpoint)
+        self.keeper.clear()
         self.model = model
-
-
-def _stops(s: Sequence, known: int) -> list[int]:
-    """Where checkpoints are kept: the ends of messages, the point where the text leaves what was
-    known, now and then in a long prompt, and before its last token (which is never restored).
-    """
-    end = len(s.tokens) - 1
-    wanted = {*s.request.boundaries, known, end, *range(SPARSE, end, SPARSE)}
-    return sorted(p for p in wanted if s.done < p <= end)
 
 
 def _reason(known: int, done: int, most: int) -> str:

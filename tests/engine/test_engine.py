@@ -47,10 +47,10 @@ def check_empty(engine: Engine) -> None:
     """Nothing leaks: all slots are free, and pages are held by checkpoints alone."""
     assert not engine.running and not engine.waiting
     assert sorted(engine.free_slots) == list(range(engine.cache.state.shape[0]))
-    kept = [p for c in engine.tree for p in c.pages]
+    kept = [p for c in engine.keeper.tree for p in c.pages]
     assert engine.pages.free == engine.pages.count - len(set(kept))
     assert all(engine.pages.held(p) == kept.count(p) for p in range(engine.pages.count))
-    assert engine.bytes_kept == sum(c.snapshot.nbytes for c in engine.tree)
+    assert engine.keeper.bytes_kept == sum(c.snapshot.nbytes for c in engine.keeper.tree)
 
 
 def test_one_request_is_the_oracle() -> None:
@@ -246,3 +246,34 @@ def test_a_broken_output_ends_its_request_alone() -> None:
     again = [engine.add(Request((1, 2, 3), GREEDY)) for _ in range(2)]
     after = gather(list(engine.run()))
     assert all([e.token for e in after[n]] == tokens for n in again)
+
+
+def test_a_grammar_holds_and_a_broken_one_ends_its_request_alone() -> None:
+    class Odd:
+        """Odd tokens only, three of them; the second may be none at all."""
+
+        def __init__(self, is_broken: bool = False) -> None:
+            self.count, self.is_broken = 0, is_broken
+
+        @property
+        def is_done(self) -> bool:
+            return self.count == 3
+
+        def mask(self) -> torch.Tensor:
+            if self.is_broken and self.count == 1:
+                return torch.zeros(256, dtype=torch.bool)
+            return torch.arange(256) % 2 == 1
+
+        def accept(self, token: int) -> None:
+            self.count += 1
+
+    sampling = Sampling(temperature=1.0, seed=4, max_tokens=30)
+    engine = Engine(model(), slots=2, pages=16, drafts=3)
+    held = engine.add(Request((20, 21, 22), sampling, guide=Odd))
+    bad = engine.add(Request((20, 21, 23), sampling, guide=lambda: Odd(is_broken=True)))
+    found = gather(list(engine.run()))
+    [want] = oracle.generate(model(), [(20, 21, 22)], sampling, guide=Odd)
+    assert [e.token for e in found[held]] == want.tokens and len(want.tokens) <= 3
+    assert found[held][-1].finish == "stop"
+    assert found[bad][-1].finish == "error" and "no token may come" in found[bad][-1].error
+    check_empty(engine)
