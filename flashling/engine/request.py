@@ -19,7 +19,8 @@ class Request:
 
     boundaries: positions of the prompt where agents return (the ends of its messages); a checkpoint
     is kept there. namespace: whose prefixes may be shared. priority: higher goes first. guide:
-    makes what holds the continuation to a grammar (`Compiled.start`).
+    makes what holds the continuation to a grammar (`Compiled.start`). session: a name under which
+    the end of the turn is parked in the lower tiers.
     """
 
     prompt: tuple[int, ...]
@@ -29,6 +30,7 @@ class Request:
     namespace: str = ""
     priority: int = 0
     guide: Callable[[], Guide] | None = None
+    session: str = ""
 
 
 @dataclass
@@ -45,6 +47,8 @@ class Usage:
     miss_reason: str = ""
     drafted: int = 0
     accepted: int = 0
+    # said when it first gets a slot, and not again when it was parked in between
+    is_told: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
