@@ -33,7 +33,8 @@ class Snapshot:
     @property
     def nbytes(self) -> int:
         """Bytes of its tensors."""
-        return self.state.nbytes + self.tail.nbytes
+        hidden = 0 if self.hidden is None else self.hidden.nbytes
+        return self.state.nbytes + self.tail.nbytes + hidden
 
 
 class Cache:
@@ -79,9 +80,10 @@ class Cache:
 
     def snapshot(self, slot: int, base: int, rows: int, hidden: Tensor | None = None) -> Snapshot:
         """A copy of what the slot holds."""
-        return Snapshot(
-            base, self.state[slot].clone(), self.tail[slot, :, :, :rows].clone(), hidden
-        )
+        # a copy of the hidden row too: it is part of a whole step's rows
+        hidden = None if hidden is None else hidden.clone()
+        state, tail = self.state[slot].clone(), self.tail[slot, :, :, :rows].clone()
+        return Snapshot(base, state, tail, hidden)
 
     def restore(self, slot: int, snapshot: Snapshot) -> None:
         """Make the slot hold what was copied, from any device."""

@@ -11,16 +11,12 @@ from torch import Tensor
 from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
-from .cache import PAGE, Cache
 from .drafts import Guesser, propose, room_for_drafts
-from .pages import Pages
 from .past import Paged
-from .request import Event, Request, Sequence, Usage, pages_for
+from .request import Event, Request, Sequence, Usage
+from .room import Room, limit
 from .scheduler import Plan, plan
-from .tree import Checkpoint, Tree, worth
-
-# between the checkpoints of a long prompt
-SPARSE = 8192
+from .tiers import Tiers
 
 
 class Overloaded(RuntimeError):
@@ -37,7 +33,7 @@ class Engine:
     slots: sequences that run at once. pages: of 64 tokens, for running sequences and checkpoints
     together. budget: rows of a step. checkpoint_bytes: for states that are kept. drafts: tokens
     guessed ahead, from the text itself and by the MTP layer if the model has one. queue: requests
-    that may wait.
+    that may wait. tiers: where what the device gives up goes, and sessions are parked.
     """
 
     def __init__(
@@ -49,15 +45,12 @@ class Engine:
         checkpoint_bytes: int = 1 << 30,
         drafts: int = 0,
         queue: int = 1024,
+        tiers: Tiers | None = None,
     ) -> None:
         self.model, self.device = model, model.head.device
         self.budget, self.drafts, self.queue = budget, drafts, queue
-        self.cache = Cache(model.config, slots, pages, model.dtype, self.device)
-        self.guesser = Guesser(model, self.cache) if drafts and len(model.mtp) else None
-        self.pages = Pages(pages)
-        self.tree = Tree()
-        self.checkpoint_bytes, self.bytes_kept = checkpoint_bytes, 0
-        self.free_slots = list(range(slots - 1, -1, -1))
+        self.room = Room(model, slots, pages, checkpoint_bytes, tiers)
+        self.guesser = Guesser(model, self.room.cache) if drafts and len(model.mtp) else None
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self._told: list[Event] = []
@@ -67,18 +60,21 @@ class Engine:
         """Queue a request; its number. ValueError if it can never run, Overloaded if the queue is
         full.
         """
-        limit = min(self.model.config.max_position_embeddings, self.pages.count * PAGE)
         vocab, most = self.model.config.vocab_size, len(request.prompt) + 1
         if not request.prompt:
             raise ValueError("a prompt is empty; give at least one token")
         if not 0 <= min(request.prompt) <= max(request.prompt) < vocab:
             raise ValueError(f"a prompt holds a token outside of the vocabulary of {vocab}")
-        if most > limit:
-            raise ValueError(f"{most - 1} tokens leave no room of {limit}; shorten the prompt")
+        if most > self._limit():
+            raise ValueError(
+                f"{most - 1} tokens leave no room of {self._limit()}; shorten the prompt"
+            )
         if len(self.waiting) >= self.queue:
             raise Overloaded(len(self.waiting), 1.0 + len(self.waiting) / 10)
         usage, number = Usage(len(request.prompt)), self._next
-        self.waiting.append(Sequence(number, request, number, usage, list(request.prompt)))
+        s = Sequence(number, request, number, usage, list(request.prompt))
+        s.guide = request.guide() if request.guide else None
+        self.waiting.append(s)
         self._next += 1
         return number
 
@@ -119,7 +115,7 @@ class Engine:
     def _run(self, steps: Plan) -> None:
         rows = [(s.tokens + s.drafts)[s.done : s.done + n] for s, n in steps]
         batch = Batch.pack(rows, first=[s.done for s, _ in steps], device=self.device)
-        past = Paged(self.cache, batch, [s for s, _ in steps])
+        past = Paged(self.room.cache, batch, [s for s, _ in steps])
         hidden = self.model(batch, past)
         bases = past.bases()
         # the rows that are followed by a draw: the last known token of a sequence and its drafts
@@ -133,7 +129,8 @@ class Engine:
         for (s, n), base, places, a in zip(steps, bases, wanted, batch.starts, strict=False):
             s.base, known = base, min(n, s.left)
             s.done, s.last = s.done + known, hidden[a + known - 1]
-            self._keep_planned(s)
+            if s.done in s.stops:
+                self.room.keep(s)
             self._draw(s, [next(logits) for _ in places], hidden[a + known - 1 :])
         if self.guesser is not None:
             parts = zip(steps, batch.starts, firsts, strict=False)
@@ -150,7 +147,11 @@ class Engine:
                 error = "the model's output is not finite"
                 self._finish(s, Event(s.id, finish="error", usage=s.usage, error=error))
                 return
-            event = self._token(s, row)
+            try:
+                event = self._token(s, row)
+            except ValueError as error:
+                # a grammar that cannot be followed, or that a bias excludes
+                event = Event(s.id, finish="error", usage=s.usage, error=str(error))
             if event.finish:
                 self._finish(s, event)
                 return
@@ -163,7 +164,10 @@ class Engine:
 
     def _token(self, s: Sequence, row: Tensor) -> Event:
         settings = s.request.sampling
-        token = ops.choose(row, settings, s.prompt, s.out, s.request.sample)
+        allowed = None if s.guide is None else s.guide.mask()
+        token = ops.choose(row, settings, s.prompt, s.out, s.request.sample, allowed)
+        if s.guide is not None:
+            s.guide.accept(token)
         logprobs = ops.logprobs_of(row)
         top: tuple[tuple[int, float], ...] = ()
         if settings.logprobs:
@@ -171,13 +175,14 @@ class Engine:
             top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
         s.tokens.append(token)
         is_stop = token in settings.stop_ids or token in self.model.config.eos_token_ids
+        is_stop = is_stop or (s.guide is not None and s.guide.is_done)
         is_full = len(s.tokens) >= min(s.most, self._limit())
         finish = "stop" if is_stop else "length" if is_full else ""
         usage = s.usage if finish else None
         return Event(s.id, token, float(logprobs[token]), top, finish, usage)
 
     def _limit(self) -> int:
-        return min(self.model.config.max_position_embeddings, self.pages.count * PAGE)
+        return limit(self.room, self.model.config.max_position_embeddings)
 
     def _finish(self, s: Sequence, event: Event) -> None:
         """The last event of a sequence; what it has read is kept for those that go on from it."""
@@ -186,62 +191,24 @@ class Engine:
             self.waiting.remove(s)
             return
         if event.finish in ("stop", "length") and s.done > 0:
-            self._keep(s)
+            self.room.keep(s, over=len(s.prompt), is_parked=bool(s.request.session))
         self._release(s)
 
     def _release(self, s: Sequence) -> None:
-        assert s.slot is not None
         self.running.remove(s)
-        self.free_slots.append(s.slot)
-        self.pages.drop(s.pages)
-        s.slot, s.pages, s.done, s.base, s.stops, s.drafts = None, [], 0, 0, [], []
-        s.last = s.owed = None
+        self.room.leave(s)
 
     def _admit(self) -> None:
-        """Give slots and pages to those that wait, the most urgent first. A sequence gets all the
-        pages it can ever need at once, so that none fails in mid-run.
-        """
+        """Let those in that wait, the most urgent first."""
         self.waiting.sort(key=lambda s: (-s.request.priority, s.order))
         while self.waiting:
             s = self.waiting[0]
-            if not self.free_slots and not self._park_for(s):
+            if not self.room.free_slots and not self._park_for(s):
                 return
-            match = self.tree.match(s.request.namespace, s.tokens, len(s.tokens) - 1)
-            whole = match.checkpoint.snapshot.length // PAGE if match.checkpoint else 0
-            need = pages_for(min(s.most, self._limit())) - whole
-            if not self._make_room(need, match.checkpoint):
-                if self.running:
-                    return
-                # nothing else runs: even the pages of its own past must go
-                self._make_room(need + whole, None)
-                continue
+            if not self.room.enter(s, min(s.most, self._limit()), not self.running):
+                return
             self.waiting.pop(0)
-            self._place(s, need, match.known, match.checkpoint)
-
-    def _place(self, s: Sequence, need: int, known: int, checkpoint: Checkpoint | None) -> None:
-        s.slot = self.free_slots.pop()
-        fresh = self.pages.take(need)
-        first = not s.usage.miss_reason and not s.usage.restored_from
-        if checkpoint is None:
-            self.cache.clear(s.slot)
-            s.pages = fresh
-        else:
-            whole = checkpoint.snapshot.length // PAGE
-            kept = list(checkpoint.pages[:whole])
-            self.pages.share(kept)
-            s.pages = kept + fresh
-            if len(checkpoint.pages) > whole:
-                self.cache.copy_page(checkpoint.pages[whole], fresh[0])
-            self.cache.restore(s.slot, checkpoint.snapshot)
-            s.done, s.base = checkpoint.snapshot.length, checkpoint.snapshot.base
-            s.last = s.owed = checkpoint.snapshot.hidden
-        if first:
-            s.usage.cached = s.done
-            s.usage.restored_from = "device" if checkpoint else ""
-            s.usage.recomputed = max(0, min(known, len(s.tokens) - 1) - s.done)
-            s.usage.miss_reason = _reason(known, s.done, len(s.tokens) - 1)
-        s.stops = _stops(s, known)
-        self.running.append(s)
+            self.running.append(s)
 
     def _park_for(self, s: Sequence) -> bool:
         """Take the slot of the least urgent sequence if it is less urgent than `s`; it goes on
@@ -251,75 +218,28 @@ class Engine:
         if victim is None or victim.request.priority >= s.request.priority:
             return False
         if victim.done > 0:
-            self._keep(victim)
+            self.room.keep(victim)
         self._release(victim)
         self.waiting.append(victim)
         return True
 
-    def _keep_planned(self, s: Sequence) -> None:
-        if s.stops and s.stops[0] == s.done:
-            self._keep(s)
-        s.stops = [p for p in s.stops if p > s.done]
+    def delete_session(self, namespace: str, session: str) -> bool:
+        """Forget what was parked under a session's name; False if there was nothing."""
+        return self.room.tiers.delete(namespace, session)
 
-    def _keep(self, s: Sequence) -> None:
-        """Keep a checkpoint where the sequence stands, if there is room for its state."""
-        assert s.slot is not None
-        snapshot = self.cache.snapshot(s.slot, s.base, s.done - s.base, s.last)
-        if snapshot.nbytes > self.checkpoint_bytes:
-            return
-        pages = tuple(s.pages[: pages_for(s.done)])
-        self.pages.share(pages)
-        checkpoint = Checkpoint(snapshot, pages)
-        before = self.tree.insert(s.request.namespace, s.tokens[: s.done], checkpoint)
-        self.bytes_kept += snapshot.nbytes
-        if before is not None:
-            self._forget(before)
-        while self.bytes_kept > self.checkpoint_bytes:
-            self._evict(spared=checkpoint)
-
-    def _evict(self, spared: Checkpoint | None = None) -> bool:
-        """Drop the checkpoint of least worth; False if there is none."""
-        found = min((c for c in self.tree if c is not spared), key=worth, default=None)
-        if found is None:
-            return False
-        self.tree.remove(found)
-        self._forget(found)
-        return True
-
-    def _forget(self, checkpoint: Checkpoint) -> None:
-        self.bytes_kept -= checkpoint.snapshot.nbytes
-        self.pages.drop(checkpoint.pages)
-
-    def _make_room(self, need: int, spared: Checkpoint | None) -> bool:
-        """Drop checkpoints until so many pages are free; whether they are."""
-        while self.pages.free < need:
-            if not self._evict(spared):
-                return False
-        return True
-
-    def update_weights(self, model: Ling) -> None:
-        """Go on with other weights of the same shape; nothing that was kept is valid any more.
-        ValueError while requests run: finish or abort them first.
+    def update_weights(self, model: Ling, fingerprint: bytes = b"") -> None:
+        """Go on with other weights of the same shape, known to the lower tiers by `fingerprint`;
+        nothing that was kept is valid any more. ValueError while requests run: finish or abort
+        them first.
         """
         if self.running:
             raise ValueError(f"{len(self.running)} requests run; finish or abort them first")
-        for checkpoint in self.tree.clear():
-            self._forget(checkpoint)
+        self.room.keeper.clear()
+        self.room.tiers.update(fingerprint)
         self.model = model
+        if self.guesser is not None:
+            self.guesser.model = model
 
-
-def _stops(s: Sequence, known: int) -> list[int]:
-    """Where checkpoints are kept: the ends of messages, the point where the text leaves what was
-    known, now and then in a long prompt, and before its last token (which is never restored).
-    """
-    end = len(s.tokens) - 1
-    wanted = {*s.request.boundaries, known, end, *range(SPARSE, end, SPARSE)}
-    return sorted(p for p in wanted if s.done < p <= end)
-
-
-def _reason(known: int, done: int, most: int) -> str:
-    if done >= min(known, most):
-        return (
-            "" if done == most else f"first difference at token {known}" if known else "never seen"
-        )
-    return "evicted" if done == 0 else f"no checkpoint between tokens {done} and {known}"
+    def close(self) -> None:
+        """Write what waits for the disk."""
+        self.room.tiers.close()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ..model.oracle import Guide
 from ..sampling import Sampling
 from .cache import PAGE
 
@@ -16,7 +18,9 @@ class Request:
     """A continuation wanted: prompt tokens, how to draw, the number of the sample.
 
     boundaries: positions of the prompt where agents return (the ends of its messages); a checkpoint
-    is kept there. namespace: whose prefixes may be shared. priority: higher goes first.
+    is kept there. namespace: whose prefixes may be shared. priority: higher goes first. guide:
+    makes what holds the continuation to a grammar (`Compiled.start`). session: a name under which
+    the end of the turn is parked in the lower tiers.
     """
 
     prompt: tuple[int, ...]
@@ -25,6 +29,8 @@ class Request:
     boundaries: tuple[int, ...] = ()
     namespace: str = ""
     priority: int = 0
+    guide: Callable[[], Guide] | None = None
+    session: str = ""
 
 
 @dataclass
@@ -41,6 +47,8 @@ class Usage:
     miss_reason: str = ""
     drafted: int = 0
     accepted: int = 0
+    # said when it first gets a slot, and not again when it was parked in between
+    is_told: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ class Sequence:
     # an MTP layer has read it
     last: Tensor | None = None
     owed: Tensor | None = None
+    guide: Guide | None = None
 
     @property
     def prompt(self) -> tuple[int, ...]:

@@ -120,14 +120,3 @@ def _split(node: Node, at: int) -> Node:
     parent.children[first.tokens[0]] = first
     node.tokens, node.parent = node.tokens[at:], first
     return first
-
-
-def worth(checkpoint: Checkpoint) -> tuple[int, int]:
-    """What is lost last has the greatest worth: ends of turns and shared prefixes before points
-    that a later one of the same line has superseded; among these the latest used.
-    """
-    node = checkpoint.node
-    assert node is not None
-    branches = len(node.children)
-    kind = 2 if branches > 1 else 1 if branches == 0 else 0
-    return kind, checkpoint.used

@@ -19,6 +19,11 @@ from .past import Form, Fresh
 class Guide(Protocol):
     """What holds one sequence to a grammar."""
 
+    @property
+    def is_done(self) -> bool:
+        """Whether its end has been accepted."""
+        ...
+
     def mask(self) -> Tensor:
         """[V] bool: which tokens may come next."""
         ...
@@ -86,7 +91,7 @@ def _one(
             ids, values = best.indices.tolist(), best.values.tolist()
             out.top.append(list(zip(ids, values, strict=True)))
         out.tokens.append(token)
-        if token in stops:
+        if token in stops or guide and guide.is_done:
             out.finish = "stop"
             break
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from flashling.engine import engine as engines
 from flashling.engine.drafts import propose
 from flashling.engine.engine import Engine, Overloaded
 from flashling.engine.request import Event, Request
+from flashling.engine.store import Store
+from flashling.engine.tiers import Host, Tiers
 from flashling.model import oracle
 from flashling.model.ling import Ling
 from flashling.model.past import Fresh
@@ -46,11 +49,11 @@ def gather(events: list[Event]) -> dict[int, list[Event]]:
 def check_empty(engine: Engine) -> None:
     """Nothing leaks: all slots are free, and pages are held by checkpoints alone."""
     assert not engine.running and not engine.waiting
-    assert sorted(engine.free_slots) == list(range(engine.cache.state.shape[0]))
-    kept = [p for c in engine.tree for p in c.pages]
-    assert engine.pages.free == engine.pages.count - len(set(kept))
-    assert all(engine.pages.held(p) == kept.count(p) for p in range(engine.pages.count))
-    assert engine.bytes_kept == sum(c.snapshot.nbytes for c in engine.tree)
+    assert sorted(engine.room.free_slots) == list(range(engine.room.cache.state.shape[0]))
+    kept = [p for c in engine.room.keeper.tree for p in c.pages]
+    assert engine.room.pages.free == engine.room.pages.count - len(set(kept))
+    assert all(engine.room.pages.held(p) == kept.count(p) for p in range(engine.room.pages.count))
+    assert engine.room.keeper.bytes_kept == sum(c.snapshot.nbytes for c in engine.room.keeper.tree)
 
 
 def test_one_request_is_the_oracle() -> None:
@@ -134,6 +137,7 @@ def one_schedule(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
         budget=draw.choice((1, 7, 40, 130)),
         checkpoint_bytes=draw.choice((0, 40_000, 400_000)),
         drafts=draw.choice((0, 2, 6)),
+        tiers=Tiers(host=Host(draw.choice((30_000, 1 << 20)))) if seed % 3 else None,
     )
     stems = [
         tuple(draw.randrange(10, 40) for _ in range(draw.choice((3, 63, 90)))) for _ in range(3)
@@ -246,3 +250,79 @@ def test_a_broken_output_ends_its_request_alone() -> None:
     again = [engine.add(Request((1, 2, 3), GREEDY)) for _ in range(2)]
     after = gather(list(engine.run()))
     assert all([e.token for e in after[n]] == tokens for n in again)
+
+
+def test_a_grammar_holds_and_a_broken_one_ends_its_request_alone() -> None:
+    class Odd:
+        """Odd tokens only, three of them; the second may be none at all."""
+
+        def __init__(self, is_broken: bool = False) -> None:
+            self.count, self.is_broken = 0, is_broken
+
+        @property
+        def is_done(self) -> bool:
+            return self.count == 3
+
+        def mask(self) -> torch.Tensor:
+            if self.is_broken and self.count == 1:
+                return torch.zeros(256, dtype=torch.bool)
+            return torch.arange(256) % 2 == 1
+
+        def accept(self, token: int) -> None:
+            self.count += 1
+
+    sampling = Sampling(temperature=1.0, seed=4, max_tokens=30)
+    engine = Engine(model(), slots=2, pages=16, drafts=3)
+    held = engine.add(Request((20, 21, 22), sampling, guide=Odd))
+    bad = engine.add(Request((20, 21, 23), sampling, guide=lambda: Odd(is_broken=True)))
+    found = gather(list(engine.run()))
+    [want] = oracle.generate(model(), [(20, 21, 22)], sampling, guide=Odd)
+    assert [e.token for e in found[held]] == want.tokens and len(want.tokens) <= 3
+    assert found[held][-1].finish == "stop"
+    assert found[bad][-1].finish == "error" and "no token may come" in found[bad][-1].error
+    check_empty(engine)
+
+
+def test_a_parked_session_goes_on_in_another_process(tmp_path: Path) -> None:
+    def engine() -> Engine:
+        return Engine(
+            model(), slots=1, pages=16, tiers=Tiers(disk=Store(tmp_path, b"toy", 1 << 30, 3600))
+        )
+
+    first, prompt = engine(), tuple(range(30, 130))
+    first.add(Request(prompt, GREEDY, namespace="n", session="s"))
+    said = [e.token for e in first.run() if e.token is not None]
+    first.close()
+    text = (*prompt, *said, 11, 12)
+    # as after a restart: nothing but the folder is left
+    second = engine()
+    second.add(Request(text, GREEDY, namespace="n"))
+    events = list(second.run())
+    assert [e.token for e in events] == wanted(text, (0.0, 0, 12))[0]
+    usage = events[-1].usage
+    assert usage is not None and usage.restored_from == "disk"
+    assert usage.cached == len(prompt) + len(said) - 1 and usage.recomputed == 0
+    check_empty(second)
+    # others do not see it, and what is deleted is gone
+    for namespace, delete in (("m", False), ("n", True)):
+        other = engine()
+        assert not delete or other.delete_session("n", "s")
+        other.add(Request(text, GREEDY, namespace=namespace))
+        [*_, last] = other.run()
+        assert last.usage is not None and last.usage.cached == 0
+        other.close()
+
+
+def test_what_the_device_gives_up_comes_back_from_the_host() -> None:
+    tiers = Tiers(host=Host(1 << 24))
+    engine = Engine(model(), slots=1, pages=4, tiers=tiers)
+    prompts = [tuple(range(a, a + 100)) for a in (10, 20, 30)]
+    for prompt in prompts:
+        engine.add(Request(prompt, GREEDY))
+        list(engine.run())
+    engine.add(Request((*prompts[0], 9), GREEDY))
+    events = list(engine.run())
+    assert [e.token for e in events] == wanted((*prompts[0], 9), (0.0, 0, 12))[0]
+    usage = events[-1].usage
+    assert usage is not None and usage.restored_from == "host" and usage.cached >= 99
+    check_empty(engine)

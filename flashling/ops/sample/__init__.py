@@ -50,12 +50,18 @@ def logprobs_of(logits: Tensor) -> Tensor:
 
 
 def filtered(
-    logits: Tensor, settings: Sampling, prompt: Sequence[int], out: Sequence[int]
+    logits: Tensor,
+    settings: Sampling,
+    prompt: Sequence[int],
+    out: Sequence[int],
+    allowed: Tensor | None = None,
 ) -> Tensor:
-    """logits [V] after penalties, bias, temperature, top-k, top-p and min-p, in that order.
+    """logits [V] after penalties, bias, a grammar's mask, temperature, top-k, top-p and min-p, in
+    that order.
 
     What is filtered away is minus infinity. The repetition penalty counts prompt and output
-    (arXiv 1909.05858), presence and frequency penalties the output alone.
+    (arXiv 1909.05858), presence and frequency penalties the output alone. `allowed` [V] bool says
+    which tokens may come; min_tokens gives way where only stops may. ValueError if none is left.
     """
     x = wide(logits).clone()
     vocab = len(x)
@@ -70,9 +76,23 @@ def filtered(
         if not 0 <= token < vocab:
             raise ValueError(f"logit_bias names token {token}; the vocabulary has {vocab}")
         x[token] += bias
+    if allowed is not None:
+        x = _allow(x, allowed)
     if len(out) < settings.min_tokens and settings.stop_ids:
-        x[list(settings.stop_ids)] = -torch.inf
+        stops = torch.tensor(settings.stop_ids, device=x.device)
+        longer = x.index_fill(0, stops, -torch.inf)
+        if allowed is None or bool((longer > -torch.inf).any()):
+            x = longer
     return x if settings.temperature == 0 else _cut(x / settings.temperature, settings)
+
+
+def _allow(x: Tensor, allowed: Tensor) -> Tensor:
+    if allowed.shape != x.shape:
+        raise ValueError(f"a mask of {len(allowed)} tokens for a vocabulary of {len(x)}")
+    x = x.masked_fill(~allowed.to(x.device), -torch.inf)
+    if not bool((x > -torch.inf).any()):
+        raise ValueError("no token may come next; logit_bias and the grammar exclude each other")
+    return x
 
 
 def _cut(x: Tensor, settings: Sampling) -> Tensor:
@@ -96,12 +116,19 @@ def _cut(x: Tensor, settings: Sampling) -> Tensor:
 
 @op()
 def choose(
-    logits: Tensor, settings: Sampling, prompt: Sequence[int], out: Sequence[int], sample: int = 0
+    logits: Tensor,
+    settings: Sampling,
+    prompt: Sequence[int],
+    out: Sequence[int],
+    sample: int = 0,
+    allowed: Tensor | None = None,
 ) -> int:
     """The token drawn after `prompt` and `out` from logits [V]: Gumbel-max over the filtered
     logits with the noise of absolute position len(prompt) + len(out); ties go to the lowest id.
+
+    `allowed` [V] bool: which tokens may come, all by default.
     """
-    x = filtered(logits, settings, prompt, out)
+    x = filtered(logits, settings, prompt, out, allowed)
     if settings.temperature > 0:
         ids = torch.arange(len(x), device=x.device)
         x = x.double() + gumbel(ids, settings.seed, sample, len(prompt) + len(out))

@@ -1,0 +1,265 @@
+"""The file of a parked prefix: a checked header, then raw little-endian tensors.
+
+    magic, version, lengths, fingerprint, namespace, digest of the tensors, base, dtypes, shapes
+    the session's name (UTF-8), the tokens (big-endian uint32), blake2b of all before
+    state [L, H, K, V], tail [L, 2, rows, H, K], pages [n, M, 64, R + P], hidden [D], or [0] if none
+
+Nothing in a file is believed before it was checked: sizes against the file's own before memory is
+taken, then digests, then what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import BufferedReader
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from .cache import PAGE, Snapshot
+from .records import TOKEN_BYTES
+from .request import pages_for
+
+MAGIC = b"\x89LINGPK\n"
+VERSION = 1
+DTYPES = torch.float32, torch.float64, torch.bfloat16
+DRAFT = ".draft"
+RANKS = 4, 5, 4, 1
+DIGEST_BYTES = 32
+FIXED = struct.Struct(f"<8sII{DIGEST_BYTES}s{DIGEST_BYTES}s{DIGEST_BYTES}sQQ4B14I")
+
+
+class Damaged(Exception):
+    """A file that is not what this store wrote; `reason` is one or two words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Head:
+    """A header. fingerprint, namespace: blake2b. payload, digest: of the tensors and of itself.
+    tokens: packed.
+    """
+
+    fingerprint: bytes
+    namespace: bytes
+    payload: bytes
+    base: int
+    session: str | None
+    tokens: bytes
+    dtypes: tuple[torch.dtype, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    digest: bytes = b""
+
+
+def hashed(data: bytes) -> bytes:
+    """blake2b, 32 bytes."""
+    return blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def tensors_of(snapshot: Snapshot, pages: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a file holds, in its order."""
+    hidden = snapshot.hidden
+    if hidden is None:
+        hidden = torch.empty(0, dtype=snapshot.tail.dtype, device=pages.device)
+    return snapshot.state, snapshot.tail, pages, hidden
+
+
+def size_of(snapshot: Snapshot, pages: Tensor) -> int:
+    """Bytes of the tensors of a file."""
+    return sum(x.nbytes for x in tensors_of(snapshot, pages))
+
+
+def check(tokens: int, snapshot: Snapshot, pages: Tensor) -> None:
+    """ValueError unless snapshot and pages [n, M, 64, R + P] are those of so many tokens."""
+    tensors = tensors_of(snapshot, pages)
+    shapes = tuple(tuple(x.shape) for x in tensors)
+    if not _fits(snapshot.base, tokens, shapes):
+        raise ValueError(
+            f"{tokens} tokens do not go with base {snapshot.base} and shapes {shapes}; give the "
+            "snapshot at their end and all their pages"
+        )
+    if any(x.dtype not in DTYPES for x in tensors):
+        raise ValueError(f"dtypes {[x.dtype for x in tensors]} are not among {DTYPES}")
+
+
+def _fits(base: int, tokens: int, shapes: Sequence[tuple[int, ...]]) -> bool:
+    if tuple(map(len, shapes)) != RANKS or not all(map(all, (shapes[0], shapes[2]))):
+        return False
+    (layers, heads, keys, _), tail, pages, _ = shapes
+    rows = tail[2]
+    return (
+        tail == (layers, 2, rows, heads, keys)
+        and rows <= ops.CHUNK
+        and base + rows == tokens > 0
+        and pages[0] == pages_for(tokens)
+        and pages[2] == PAGE
+    )
+
+
+def is_finite(snapshot: Snapshot, pages: Tensor) -> bool:
+    """Whether no tensor holds NaN or an infinity."""
+    return all(bool(x.isfinite().all()) for x in tensors_of(snapshot, pages))
+
+
+def clear_rest(pages: Tensor, tokens: int) -> None:
+    """Zero pages [n, M, 64, W] after the last token, in place: a page that is not full still holds
+    what its former owner wrote.
+    """
+    if tokens % PAGE:
+        pages[-1, :, tokens % PAGE :] = 0
+
+
+def encode(
+    head_of: tuple[bytes, bytes], tokens: bytes, session: str | None, tensors: Sequence[Tensor]
+) -> tuple[bytes, list[memoryview]]:
+    """The bytes of a header (its digest last) and of the tensors (on the CPU).
+
+    head_of: the hashed fingerprint and namespace.
+    """
+    chunks = [x.contiguous().view(-1).view(torch.uint8).numpy().data for x in tensors]
+    payload = blake2b(digest_size=DIGEST_BYTES)
+    for chunk in chunks:
+        payload.update(chunk)
+    name = (session or "").encode("utf-8", "surrogatepass")
+    count = len(tokens) // TOKEN_BYTES
+    fixed = FIXED.pack(
+        *(MAGIC, VERSION, len(name), *head_of, payload.digest()),
+        *(count - tensors[1].shape[2], count),
+        *(DTYPES.index(x.dtype) for x in tensors),
+        *(n for x in tensors for n in x.shape),
+    )
+    head = fixed + name + tokens
+    return head + hashed(head), chunks
+
+
+def read_head(file: BufferedReader, size: int) -> Head:
+    """The header of a file of so many bytes; the file stands at its tensors then. Damaged."""
+    fixed = file.read(FIXED.size)
+    if len(fixed) < FIXED.size:
+        raise Damaged("size")
+    magic, version, name_bytes, fingerprint, namespace, payload, base, count, *rest = FIXED.unpack(
+        fixed
+    )
+    if magic != MAGIC:
+        raise Damaged("magic")
+    if version != VERSION:
+        raise Damaged("version")
+    codes, sizes = rest[: len(RANKS)], iter(rest[len(RANKS) :])
+    if max(codes) >= len(DTYPES):
+        raise Damaged("dtype")
+    dtypes = tuple(DTYPES[c] for c in codes)
+    shapes = tuple(tuple(next(sizes) for _ in range(rank)) for rank in RANKS)
+    tensor_bytes = sum(prod(s) * d.itemsize for s, d in zip(shapes, dtypes, strict=True))
+    token_bytes = count * TOKEN_BYTES
+    if size != FIXED.size + name_bytes + token_bytes + DIGEST_BYTES + tensor_bytes:
+        raise Damaged("size")
+    name, tokens = file.read(name_bytes), file.read(token_bytes)
+    digest = file.read(DIGEST_BYTES)
+    if hashed(fixed + name + tokens) != digest:
+        raise Damaged("digest")
+    if not _fits(base, count, shapes):
+        raise Damaged("shape")
+    try:
+        session = name.decode("utf-8", "surrogatepass") or None
+    except UnicodeDecodeError:
+        raise Damaged("session") from None
+    return Head(fingerprint, namespace, payload, base, session, tokens, dtypes, shapes, digest)
+
+
+def read_tensors(file: BufferedReader, head: Head) -> tuple[Snapshot, Tensor]:
+    """What follows the header: a snapshot and pages on the CPU. Damaged."""
+    payload = blake2b(digest_size=DIGEST_BYTES)
+    tensors = []
+    for shape, dtype in zip(head.shapes, head.dtypes, strict=True):
+        # each in memory of its own, so that it is aligned and goes when it is no longer wanted
+        data = torch.empty(prod(shape) * dtype.itemsize, dtype=torch.uint8)
+        view = data.numpy().data
+        if file.readinto(view) != len(view):
+            raise Damaged("size")
+        payload.update(view)
+        tensors.append(data.view(dtype).view(shape))
+    if payload.digest() != head.payload:
+        raise Damaged("digest")
+    state, tail, pages, hidden = tensors
+    snapshot = Snapshot(head.base, state, tail, hidden if len(hidden) else None)
+    if not is_finite(snapshot, pages):
+        raise Damaged("not finite")
+    return snapshot, pages
+
+
+def check_byte_order() -> None:
+    """ValueError on a machine whose memory is not laid out as the file is."""
+    if sys.byteorder != "little":
+        raise ValueError("parked files are little-endian; this machine is not, use no disk tier")
+
+
+def write(
+    path: Path,
+    chunks: Sequence[memoryview],
+    used: float,
+    lock: AbstractContextManager[object],
+    commit: Callable[[], None],
+) -> None:
+    """A file that appears whole or not at all, even if the machine stops here; `commit` is called
+    as it appears, under `lock`. used: seconds, its time of modification. OSError leaves nothing.
+    """
+    if not path.parent.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        sync(path.parent.parent)
+    draft = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{DRAFT}")
+    try:
+        with open(draft, "xb", opener=_private) as file:
+            # a draft that nobody locks was left by a process that ended
+            fcntl.flock(file, fcntl.LOCK_EX)
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.utime(file.fileno(), (used, used))
+            os.fsync(file.fileno())
+            with lock:
+                draft.rename(path)
+                commit()
+        sync(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open for reading, but never through a link, and without waiting for a pipe."""
+    return open(path, "rb", opener=_private)
+
+
+def sync(folder: Path) -> None:
+    """Make what was renamed or unlinked in a folder last."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def sweep(draft: Path) -> None:
+    """Unlink a draft unless somebody is writing it."""
+    with suppress(OSError), open_file(draft) as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        draft.unlink()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)

@@ -1,0 +1,135 @@
+"""Where sequences live: slots and pages while they run, checkpoints and lower tiers afterwards."""
+
+from __future__ import annotations
+
+import torch
+
+from ..model.ling import Ling
+from .cache import PAGE, Cache, Snapshot
+from .keep import SUPERSEDED, Keeper, Kept, kind, path, whole_pages
+from .pages import Pages
+from .request import Sequence, pages_for
+from .tiers import Tiers
+from .tree import Checkpoint
+
+
+class Room:
+    """Slots, pages and what is kept of those that left. A sequence gets all the pages it can ever
+    need when it enters, so that none fails in mid-run.
+    """
+
+    def __init__(
+        self, model: Ling, slots: int, pages: int, checkpoint_bytes: int, tiers: Tiers | None = None
+    ) -> None:
+        self.cache = Cache(model.config, slots, pages, model.dtype, model.head.device)
+        self.pages = Pages(pages)
+        self.tiers = tiers or Tiers()
+        self.keeper = Keeper(self.pages, checkpoint_bytes, spill=self._demote)
+        self.free_slots = list(range(slots - 1, -1, -1))
+
+    def enter(self, s: Sequence, most: int, is_alone: bool) -> bool:
+        """Give a sequence of up to `most` tokens a free slot, its pages, and the deepest past that
+        is kept; False if pages are short. is_alone: nothing else runs, so all that is kept may go.
+        """
+        name = s.request.namespace
+        while True:
+            match = self.keeper.find(name, s.tokens)
+            have = match.checkpoint.snapshot.length if match.checkpoint else 0
+            found = self.tiers.match(name, s.tokens, len(s.tokens) - 1, known=have)
+            whole = whole_pages(match.checkpoint)
+            # what comes from below brings its own pages
+            need = pages_for(most) - (0 if found else whole)
+            if self.keeper.make_room(need, match.checkpoint):
+                break
+            if not is_alone:
+                return False
+            # even the pages of its own past must go
+            self.keeper.make_room(need + whole)
+        # only now: who cannot enter must not read a file at every step
+        loaded = found[0].load(found[1]) if found else None
+        s.slot = self.free_slots.pop()
+        if found and loaded:
+            self._fill(s, need, *loaded)
+            self._account(s, max(match.known, found[1].length), found[0].name)
+            # at once on the device, for the next who goes on from it
+            self.keep(s)
+        else:
+            self._restore(s, pages_for(most) - whole, match.checkpoint)
+            self._account(s, match.known, "device" if match.checkpoint else "")
+        return True
+
+    def leave(self, s: Sequence) -> None:
+        """Take slot and pages back."""
+        assert s.slot is not None
+        self.free_slots.append(s.slot)
+        self.pages.drop(s.pages)
+        s.slot, s.pages, s.done, s.base, s.stops, s.drafts = None, [], 0, 0, [], []
+        s.last = s.owed = None
+
+    def keep(self, s: Sequence, over: int | None = None, is_parked: bool = False) -> None:
+        """Keep a checkpoint where the sequence stands, if there is room for its state; from token
+        `over` on it takes the place of earlier ones of its line. is_parked: in the lower tiers
+        too, under its session's name.
+        """
+        assert s.slot is not None
+        snapshot = self.cache.snapshot(s.slot, s.base, s.done - s.base, s.last)
+        name, tokens = s.request.namespace, tuple(s.tokens[: s.done])
+        if self.keeper.fits(snapshot.nbytes):
+            self.keeper.keep(name, tokens, snapshot, s.pages, over)
+        if is_parked:
+            pages = self.cache.pages[s.pages[: pages_for(s.done)]]
+            self.tiers.park((name, tokens, s.request.session or None), snapshot, pages)
+
+    def _demote(self, kept: Kept) -> None:
+        """What the device gives up goes one tier down, unless nobody will ask for it."""
+        tokens = path(kept)
+        if kind(kept) != SUPERSEDED and not self.tiers.holds(kept.namespace, tokens):
+            pages = self.cache.pages[list(kept.pages)]
+            self.tiers.keep((kept.namespace, tokens, None), kept.snapshot, pages)
+
+    def _restore(self, s: Sequence, need: int, checkpoint: Checkpoint | None) -> None:
+        assert s.slot is not None
+        fresh = self.pages.take(need)
+        if checkpoint is None:
+            self.cache.clear(s.slot)
+            s.pages = fresh
+            return
+        whole = whole_pages(checkpoint)
+        kept = list(checkpoint.pages[:whole])
+        self.pages.share(kept)
+        s.pages = kept + fresh
+        if len(checkpoint.pages) > whole:
+            self.cache.copy_page(checkpoint.pages[whole], fresh[0])
+        self._set(s, checkpoint.snapshot)
+
+    def _fill(self, s: Sequence, need: int, snapshot: Snapshot, contents: torch.Tensor) -> None:
+        s.pages = self.pages.take(need)
+        self.cache.pages[s.pages[: len(contents)]] = contents.to(self.cache.pages.device)
+        self._set(s, snapshot)
+
+    def _set(self, s: Sequence, snapshot: Snapshot) -> None:
+        assert s.slot is not None
+        self.cache.restore(s.slot, snapshot)
+        s.done, s.base, hidden = snapshot.length, snapshot.base, snapshot.hidden
+        s.last = s.owed = None if hidden is None else hidden.to(self.cache.pages.device)
+
+    def _account(self, s: Sequence, known: int, source: str) -> None:
+        end, usage = len(s.tokens) - 1, s.usage
+        if not usage.is_told:
+            usage.is_told, usage.cached, usage.restored_from = True, s.done, source
+            usage.recomputed = max(0, min(known, end) - s.done)
+            usage.miss_reason = _reason(known, s.done, end)
+        s.stops = self.keeper.policy.stops(s.done, end, known, s.request.boundaries)
+
+
+def _reason(known: int, done: int, most: int) -> str:
+    if done == most:
+        return ""
+    if done >= known:
+        return f"first difference at token {known}" if known else "never seen"
+    return "evicted" if done == 0 else f"no checkpoint between tokens {done} and {known}"
+
+
+def limit(room: Room, positions: int) -> int:
+    """Tokens that one sequence can ever hold."""
+    return min(positions, room.pages.count * PAGE)
