@@ -110,6 +110,14 @@ def _curve(axes: Any, x: list[float], y: list[float], label: str, color: str, fo
     )
 
 
+def agent_trace(source: Path, target: Path) -> None:
+    """What agents' sessions read again, by cache policy."""
+    # it draws with this file's style
+    from .agent_trace import draw
+
+    draw(source, target)
+
+
 # figure -> how it is drawn, from which result, and where that result comes from
 SOURCES: dict[str, tuple[Callable[[Path, Path], None], str, str]] = {
     "nano-train": (
@@ -117,6 +125,7 @@ SOURCES: dict[str, tuple[Callable[[Path, Path], None], str, str]] = {
         "nano-train.jsonl",
         "train the embedded model (flashling train nano) and copy its log.jsonl there",
     ),
+    "agent-trace": (agent_trace, "agent-trace.json", "run python3 -m benchmarks.agent_trace"),
 }
 
 if __name__ == "__main__":

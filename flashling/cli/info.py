@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +17,8 @@ DEVICES = (24, 48, 80, 96, 128, 141)
 # of a device's memory; the rest is the driver's, the activations' and the allocator's
 USABLE = 0.92
 FORMATS: tuple[str, ...] = ("bf16", "fp8", "int4")
-CHUNK, USUAL = 64, 8192
-GB, GIB, MIB = 1e9, 2**30, 2**20
+USUAL = 8192
+GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Sizes:
     keeps (bf16 latents; float32 states and the open chunk in bf16).
     """
 
-    weights: dict[str, float]
+    weights: dict[str, int]
     token: int
     state: int
     tail: int
@@ -47,6 +46,8 @@ def info(model: str = "embedded", /) -> None:
     model
         A model's folder, or a name: ling-flash, ling-1t, ling-mini, nano, toy.
     """
+    from ..engine.memory import size_text
+
     name, config = _config(model)
     total, active = parameters(config)
     print(paint(name, "bold"))
@@ -58,9 +59,9 @@ def info(model: str = "embedded", /) -> None:
     print(table([["part", "parameters", "active"], *rows]), end="\n\n")
     s = sizes(config)
     print("memory")
-    print(table([[f"weights, {f}", _bytes(s.weights[f])] for f in FORMATS]))
-    print(table([["cache per token (MLA latents, bf16)", _bytes(s.token)]]))
-    state = f"{_bytes(s.state)} + {_bytes(s.tail)}"
+    print(table([[f"weights, {f}", size_text(s.weights[f])] for f in FORMATS]))
+    print(table([["cache per token (MLA latents, bf16)", size_text(s.token)]]))
+    state = f"{size_text(s.state)} + {size_text(s.tail)}"
     print(table([["state per sequence (float32) and its open chunk", state]]), end="\n\n")
     usual = min(USUAL, config.max_position_embeddings)
     print(f"what fits: the longest context of one sequence (sequences of {usual:,} tokens at once)")
@@ -139,33 +140,12 @@ def _part(c: ModelConfig, t: Published) -> str:
 
 
 def sizes(config: ModelConfig) -> Sizes:
-    """Memory by the formats of published checkpoints: fp8 with a 16-bit scale for each row of every
-    projection; int4 for the routed experts, a 16-bit scale for each 32 weights.
-    """
-    from ..model.names import published
+    """Memory by the formats of published checkpoints; latents without those of MTP layers."""
+    from ..engine.memory import Costs, weight_bytes
 
-    weights: dict[str, float] = dict.fromkeys(FORMATS, 0.0)
-    for t in published(config):
-        for form, size in zip(FORMATS, _stored(t), strict=True):
-            weights[form] += size
-    c, linear = config, len(config.lightning_layers)
-    width = c.num_attention_heads * c.head_dim
-    latents = sum(c.is_mla(i) for i in range(c.num_hidden_layers))
-    return Sizes(
-        weights,
-        token=latents * c.latent_dim * 2,
-        state=linear * width * c.head_dim * 4,
-        tail=linear * 2 * CHUNK * width * 2,
-    )
-
-
-def _stored(t: Published) -> Iterator[float]:
-    n, last = math.prod(t.shape), t.param.rsplit(".", 1)[-1]
-    is_projection = len(t.shape) == 2 and last not in ("weight", "head", "router", "eh")
-    wide = 4 * n if last == "bias" else 2 * n
-    yield wide
-    yield n + 2 * t.shape[0] if is_projection else wide
-    yield n / 2 + n / 16 if t.expert is not None else wide
+    costs = Costs.of(config.with_(num_nextn_predict_layers=0))
+    weights = {f: weight_bytes(config, f) for f in FORMATS}
+    return Sizes(weights, costs.token, costs.state, costs.tail)
 
 
 def _fit(s: Sizes, c: ModelConfig, form: str, device: int) -> str:
@@ -189,10 +169,3 @@ def _count(n: int) -> str:
 def _active(active: dict[str, int]) -> str:
     n = sum(active.values())
     return f"{_count(n)} ({_count(n - active['embedding'])} without the embedding table)"
-
-
-def _bytes(n: float) -> str:
-    for size, unit in ((GIB, "GiB"), (MIB, "MiB"), (2**10, "KiB")):
-        if n >= size:
-            return f"{n / size:,.2f} {unit}"
-    return f"{n:,.0f} bytes"

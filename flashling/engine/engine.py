@@ -191,7 +191,7 @@ class Engine:
             self.waiting.remove(s)
             return
         if event.finish in ("stop", "length") and s.done > 0:
-            self.room.keep(s, over=len(s.prompt), is_parked=bool(s.request.session))
+            self.room.keep(s, over=len(s.prompt) - 1, is_parked=bool(s.request.session))
         self._release(s)
 
     def _release(self, s: Sequence) -> None:

@@ -16,19 +16,22 @@ from .tree import Checkpoint, Match, Node, Tree
 SPARSE = 8192
 # part of a budget that is freed at once
 SLACK = 1 / 64
-# how likely a checkpoint is asked for, by its class: superseded, older, newest, shared
-CHANCE = (0.02, 0.05, 1.0, 1.0)
+# how likely a checkpoint is asked for, by its class
 SUPERSEDED, OLDER, NEWEST, SHARED = range(4)
+CHANCE = (0.01, 0.3, 1.0, 1.0)
+# seconds until half of agents' turns have returned
+USUAL_GAP = 0.3
 
 
 @dataclass
 class Kept(Checkpoint):
-    """A checkpoint, whose prefix it ends (`namespace`), when it was last asked for, and whether a
-    later one of the same turn has taken its place.
+    """A checkpoint, whose prefix it ends (`namespace`), when it was last asked for (`at`, seconds),
+    and whether a later one of the same turn has taken its place. number: how many came before.
     """
 
     namespace: str = ""
     at: float = 0.0
+    number: int = 0
     is_superseded: bool = False
 
 
@@ -52,16 +55,20 @@ class Policy:
         return done
 
     def worth(self, kept: Kept, now: float, freed: int) -> float:
-        """What is lost with a checkpoint for each of the `freed` bytes: tokens that would be read
-        again, times the chance that it is asked for in the next second. That falls with the time
-        since it was last asked for: of agents' turns 86 % return in a second, 95 % in ten.
+        """What is lost with a checkpoint for each of the `freed` bytes (or pages): the tokens that
+        would be read again, from the nearest checkpoint above, times the chance that it is asked
+        for soon. That falls with the time since it was last asked for: of agents' turns 86 %
+        return in a second, 95 % in ten. So neighbours on a line protect each other less than
+        isolated ones, and what is left of a long line lies far apart.
         """
         lost = kept.snapshot.length - ancestor(kept)
-        return lost * CHANCE[kind(kept)] / (1.0 + now - kept.at) / max(1, freed)
+        return lost * CHANCE[kind(kept)] / (USUAL_GAP + now - kept.at) / max(1, freed)
 
 
 def kind(kept: Kept) -> int:
-    """SHARED by two continuations or more, NEWEST of its line, SUPERSEDED, else OLDER."""
+    """SHARED: two texts or more go on from it. NEWEST of its line. SUPERSEDED: the end of a prompt
+    whose turn has ended. OLDER: the others.
+    """
     node = kept.node
     assert node is not None
     if len(node.children) != 1:
@@ -110,12 +117,15 @@ class Keeper:
         self.tree, self.bytes_kept = Tree(), 0
         self._now, self._spill = now, spill
         self._kept: dict[int, Kept] = {}
+        self._count = 0
+        # of each page: how many checkpoints hold it
+        self._holders = [0] * pages.count
 
     def find(self, namespace: str, tokens: Sequence[int]) -> Match:
         """What is known of a prompt, and the deepest checkpoint before its last token."""
         match = self.tree.match(namespace, tokens, len(tokens) - 1)
         if match.checkpoint is not None:
-            self._kept[id(match.checkpoint)].at = self._now()
+            _own(match.checkpoint).at = self._now()
         return match
 
     def fits(self, nbytes: int) -> bool:
@@ -132,13 +142,16 @@ class Keeper:
     ) -> None:
         """Keep the state after `tokens`, whose latents stand in the first of `pages`; others go
         for it. Its caller still holds the pages. over: from this token on it supersedes those of
-        its line (at the end of a turn: where the prompt ended).
+        its line (at the end of a turn: the prompt's last token, before which one was kept).
         """
         assert self.fits(snapshot.nbytes) and snapshot.length == len(tokens)
         held = tuple(pages[: pages_for(len(tokens))])
         self.pages.share(held)
-        kept = Kept(snapshot, held, namespace=namespace, at=self._now())
-        self._kept[id(kept)] = kept
+        for page in held:
+            self._holders[page] += 1
+        kept = Kept(snapshot, held, namespace=namespace, at=self._now(), number=self._count)
+        self._kept[kept.number] = kept
+        self._count += 1
         self.bytes_kept += snapshot.nbytes
         before = self.tree.insert(namespace, tokens, kept)
         if before is not None:
@@ -146,14 +159,21 @@ class Keeper:
         if over is not None:
             self._supersede(kept, over)
         if self.bytes_kept > self.state_bytes:
-            # a little more than must be, so that the next ones need no ranking
-            most = max(self.state_bytes * (1 - SLACK), snapshot.nbytes)
+            # whole states more than must go, so that the next ones need no ranking
+            more = int(self.state_bytes * SLACK) // snapshot.nbytes * snapshot.nbytes
+            most = self.state_bytes - more
             self._evict(lambda: self.bytes_kept <= most, lambda c: c.snapshot.nbytes, kept)
 
     def make_room(self, need: int, spared: Checkpoint | None = None) -> bool:
-        """Drop checkpoints until so many pages are free; whether they are."""
+        """Drop checkpoints other than `spared` until so many pages are free; whether they are. None
+        is dropped in vain, when sequences that run hold too many.
+        """
         if self.pages.free >= need:
             return True
+        kept = [p for p, n in enumerate(self._holders) if n and n == self.pages.held(p)]
+        saved = set(spared.pages) if spared else set[int]()
+        if self.pages.free + len(kept) - len(saved.intersection(kept)) < need:
+            return False
         more = int(self.pages.count * SLACK)
         self._evict(lambda: self.pages.free >= need + more, self._own_pages, spared)
         return self.pages.free >= need
@@ -167,13 +187,11 @@ class Keeper:
         node = kept.node.parent if kept.node else None
         while node is not None and node.end >= over:
             if node.checkpoint is not None:
-                self._kept[id(node.checkpoint)].is_superseded = True
+                _own(node.checkpoint).is_superseded = True
             node = node.parent
 
     def _own_pages(self, checkpoint: Checkpoint) -> int:
-        """Bytes, in units of pages, that go free with a checkpoint: those that it alone holds are
-        the last ones.
-        """
+        """Pages that go free with a checkpoint; those that it alone holds are its last ones."""
         count = 0
         for page in reversed(checkpoint.pages):
             if self.pages.held(page) > 1:
@@ -194,7 +212,7 @@ class Keeper:
 
         def rank(kept: Kept) -> tuple[bool, float, int]:
             n = freed(kept)
-            return not n, self.policy.worth(kept, now, n), id(kept)
+            return not n, self.policy.worth(kept, now, n), kept.number
 
         ranked = [rank(c) for c in self._kept.values() if c is not spared]
         heapq.heapify(ranked)
@@ -216,9 +234,17 @@ class Keeper:
         self._forget(kept)
 
     def _forget(self, checkpoint: Checkpoint) -> None:
-        del self._kept[id(checkpoint)]
+        del self._kept[_own(checkpoint).number]
         self.bytes_kept -= checkpoint.snapshot.nbytes
         self.pages.drop(checkpoint.pages)
+        for page in checkpoint.pages:
+            self._holders[page] -= 1
+
+
+def _own(checkpoint: Checkpoint) -> Kept:
+    """As the keeper put it into its tree."""
+    assert isinstance(checkpoint, Kept)
+    return checkpoint
 
 
 def whole_pages(checkpoint: Checkpoint | None) -> int:

@@ -15,7 +15,6 @@ class Checkpoint:
 
     snapshot: Snapshot
     pages: tuple[int, ...]
-    used: int = 0
     node: Node | None = None
 
 
@@ -45,7 +44,6 @@ class Tree:
 
     def __init__(self) -> None:
         self._roots: dict[str, Node] = {}
-        self._clock = 0
 
     def match(self, namespace: str, tokens: Sequence[int], most: int) -> Match:
         """The known beginning of `tokens`, and the deepest checkpoint of at most `most` tokens."""
@@ -59,9 +57,6 @@ class Tree:
             same = shared(child.tokens, tokens[at : at + len(child.tokens)])
             at += same
             node = child if same == len(child.tokens) else None
-        if found is not None:
-            self._clock += 1
-            found.used = self._clock
         return Match(at, found)
 
     def insert(
@@ -79,8 +74,7 @@ class Tree:
             node = child if same == len(child.tokens) else _split(child, same)
             at += same
         before, node.checkpoint = node.checkpoint, checkpoint
-        self._clock += 1
-        checkpoint.used, checkpoint.node = self._clock, node
+        checkpoint.node = node
         if before is not None:
             before.node = None
         return before

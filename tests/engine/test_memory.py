@@ -1,0 +1,120 @@
+"""Memory plans: exact where tensors are counted, cut with a sentence where wishes do not fit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flashling.config import LING_FLASH, NANO, TOY
+from flashling.engine.cache import Cache
+from flashling.engine.memory import SLACK, Costs, MemoryPlan, Wanted, weight_bytes
+from flashling.model.names import published
+from flashling.quant import PLANS
+
+GIB = 2**30
+
+
+def used(p: MemoryPlan) -> int:
+    past = p.slots * p.costs.slot + p.pages * p.costs.page
+    return p.weights + p.workspaces + past + p.checkpoint_bytes
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_costs_are_what_the_cache_allocates(dtype: torch.dtype) -> None:
+    cache, costs = Cache(TOY, 3, 5, dtype), Costs.of(TOY, dtype)
+    assert 3 * costs.slot == cache.state.nbytes + cache.tail.nbytes
+    assert 5 * costs.page == cache.pages.nbytes
+    assert cache.snapshot(0, 64, 32).nbytes == costs.checkpoint
+
+
+@pytest.mark.parametrize("form", PLANS)
+def test_weights_are_the_stored_tensors(form: str) -> None:
+    """As the files that `flashling quantize` writes: every tensor that `pack` makes."""
+    total = 0
+    for t in published(TOY):
+        scheme = PLANS[form].of(t.name) if len(t.shape) == 2 else None
+        if scheme is None:
+            total += torch.empty(t.shape).numel() * (4 if t.name.endswith("bias") else 2)
+        else:
+            total += sum(x.nbytes for x in scheme.pack(torch.ones(t.shape)).values())
+    assert weight_bytes(TOY, form) == total
+
+
+def test_full_size_figures() -> None:
+    costs = Costs.of(LING_FLASH.with_(num_nextn_predict_layers=0))
+    assert (costs.token, costs.state, costs.slot) == (4608, 56 << 20, 84 << 20)
+    # the latents of the MTP layer are one fifth of a page
+    assert Costs.of(LING_FLASH).token == 5760
+    assert weight_bytes(LING_FLASH, "fp8") / GIB == pytest.approx(101.47, abs=0.01)
+
+
+def test_one_h200_beside_the_written_figures() -> None:
+    """Written: with FP8, MTP and 4 GB of workspace 26 GB remain, 338 sequences of 4k. That counts
+    a state of 56 MiB alone, and latents of four layers: so does the first line here. A slot has an
+    open chunk too (28 MiB) and the MTP layer keeps latents, which leaves 232; and each slot of a
+    plan comes with one checkpoint (70 MiB), which leaves 140 and nothing beside. The plan for 139
+    GB itself keeps 2 % for the allocator and makes room for one chunk of 8,192 rows.
+    """
+    bare = Costs.of(LING_FLASH.with_(num_nextn_predict_layers=0))
+    whole = Costs.of(LING_FLASH)
+    assert int(26e9) // (bare.state + 4096 * bare.token) == pytest.approx(338, rel=0.01)
+    assert int(26e9) // (whole.slot + 4096 * whole.token) == 232
+    assert int(26e9) // (whole.slot + whole.checkpoint + 4096 * whole.token) == 140
+    plan = MemoryPlan.of(LING_FLASH, int(139e9), "fp8", Wanted(slots=338, context=4096))
+    assert plan.slots == 129 and "slots 338 -> 129: 22." in plan.said[0]
+    # written for 139 GiB: 64 live slots in 5.3 GiB, 2.2 million tokens of latents in 9.4 GiB (these
+    # need 11.7: the MTP layer), and 10.7 GiB of states: 768 in int8, 211 in float32 with 14.5 GiB,
+    # since the workspaces are 3.4 GiB by the formula and 10 there
+    plan = MemoryPlan.of(LING_FLASH, 139 * GIB, "fp8")
+    assert (plan.slots, plan.checkpoints, plan.said) == (64, 211, ())
+    assert plan.tokens == pytest.approx(2.2e6, rel=0.02)
+
+
+@pytest.mark.parametrize("free", [104.5, 106, 110, 120, 139, 300])
+@pytest.mark.parametrize("slots", [1, 64, 500])
+def test_a_plan_fits_and_wastes_nothing(free: float, slots: int) -> None:
+    plan = MemoryPlan.of(LING_FLASH, int(free * GIB), "fp8", Wanted(slots, 131_072, 2048))
+    room = int(free * GIB) * (1 - SLACK) + 1
+    assert room - plan.costs.page <= used(plan) <= room
+    assert plan.pages * 64 >= plan.context >= 1024 and 1 <= plan.slots <= slots
+    assert (plan.slots < slots) == any(s.startswith("slots") for s in plan.said)
+    assert (plan.context < 131_072) == any(s.startswith("context") for s in plan.said)
+    assert (plan.checkpoints == 0) == any(s.startswith("checkpoints") for s in plan.said)
+
+
+def test_more_memory_never_gives_less() -> None:
+    found = []
+    for free in range(105, 140, 3):
+        p = MemoryPlan.of(LING_FLASH, free * GIB, "fp8", Wanted(context=65_536, budget=2048))
+        found.append((p.context, p.slots))
+    assert found == sorted(found) and found[0][0] < 65_536 and found[-1] == (65_536, 64)
+
+
+def test_what_cannot_fit_names_the_remedies() -> None:
+    with pytest.raises(ValueError) as error:
+        MemoryPlan.of(LING_FLASH, 80 * GIB, "fp8")
+    for part in (
+        "80.00 GiB are free",
+        "GiB more",
+        "101.47 GiB",
+        "1,024 tokens",
+        "format",
+        "larger",
+    ):
+        assert part in str(error.value)
+    with pytest.raises(ValueError, match="format 'fp9' is unknown; choose one of bf16, fp8"):
+        MemoryPlan.of(LING_FLASH, 80 * GIB, "fp9")
+    with pytest.raises(ValueError, match="slots 0 must be 1 at least"):
+        MemoryPlan.of(NANO, GIB, "bf16", Wanted(slots=0))
+
+
+def test_the_table_tells_everything() -> None:
+    wanted = Wanted(context=10**6, host_bytes=64 * GIB, disk_bytes=10 << 20)
+    plan = MemoryPlan.of(LING_FLASH, 139 * GIB, "fp8", wanted)
+    lines = plan.table().splitlines()
+    names = "weights workspaces live pages checkpoints host disk context disk".split()
+    assert [line.split()[0] for line in lines] == names
+    assert "64 of 84.00 MiB" in lines[2] and lines[6].endswith("none")
+    assert f"{64 * GIB // plan.costs.session(131_072)} sessions of 131,072 tokens" in lines[5]
+    assert lines[7] == "context 1,000,000 -> 131,072: the model has no more"
+    assert lines[8].startswith("disk 10.00 MiB -> 0: a session takes ")
