@@ -136,7 +136,7 @@ class Engine:
             parts = zip(steps, batch.starts, firsts, strict=False)
             read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.slot is not None]
             if read:
-                self.guesser.read(*zip(*read, strict=True), self.drafts)
+                self.guesser.read([s for s, _ in read], [rows for _, rows in read], self.drafts)
 
     def _draw(self, s: Sequence, logits: Items[Tensor], hidden: Tensor) -> None:
         """Draw after each row as long as the drafts are what is drawn; hidden [rows, D]."""
