@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
@@ -15,10 +16,14 @@ from .agent.shell import NUM_PAGES, Candidate, Suggestion, suggest
 from .model import weights
 from .model.decode import Decoder, likeliest, score
 from .model.ling import Ling
+from .model.oracle import Guide
 from .sampling import Sampling
 from .text.template import render
 from .text.tokenizer import Tokenizer
 from .text.toolcalls import CallArgs, CallEnd, CallStart, Parser, Reasoning, Text, parse
+
+if TYPE_CHECKING:
+    from .engine.compiler import Compiler
 
 Message = dict[str, Any]
 Tools = Sequence[dict[str, Any]] | None
@@ -89,6 +94,7 @@ class LLM:
         self.model, self.tokenizer = model, tokenizer
         self.template = template
         self.decoder = Decoder(model)
+        self._compiler: Compiler | None = None
 
     @classmethod
     def load(
@@ -160,14 +166,24 @@ class LLM:
         """The assistant's answer to a conversation: events as they come and the whole `Answer` at
         the end, or with stream=False that alone.
 
-        messages, tools: in the form of OpenAI's requests. Closing the iterator stops the answer;
-        the past stays usable. Empty texts may come while a long prompt is read.
+        messages, tools: in the form of OpenAI's requests. Calls are held to the declared tools and
+        their schemas where llguidance is installed. Closing the iterator stops the answer; the past
+        stays usable. Empty texts may come while a long prompt is read.
         """
-        events = self.complete(self.prompt(messages, tools, thinking), sampling)
+        prompt = self.prompt(messages, tools, thinking)
+        events = self.complete(prompt, sampling, guide=self._guide(tools))
         return events if stream else _last(events)
 
-    def complete(self, prompt: str | Sequence[int], sampling: Sampling = GREEDY) -> Iterator[Event]:
-        """Continue a text or tokens as they are, without the chat format; as `chat`."""
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        sampling: Sampling = GREEDY,
+        *,
+        guide: Guide | None = None,
+    ) -> Iterator[Event]:
+        """Continue a text or tokens as they are, without the chat format; as `chat`. `guide` holds
+        the answer to a grammar.
+        """
         tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         settings = self._settings(sampling)
         parser = Parser(self.tokenizer)
@@ -175,7 +191,7 @@ class LLM:
         logprobs: list[float] = []
         began = time.perf_counter()
         first = began
-        for step in self.decoder.steps(tokens, settings):
+        for step in self.decoder.steps(tokens, settings, guide=guide):
             if step is None:
                 yield Text("")
                 continue
@@ -252,6 +268,17 @@ class LLM:
             return [(e.ask, e.command) for e in Index.load().search(query, NUM_PAGES)]
 
         return suggest(request, answers, look_up, count)
+
+    def _guide(self, tools: Tools) -> Guide | None:
+        """What holds calls to the declared tools; None where llguidance is not installed."""
+        if not tools or find_spec("llguidance") is None:
+            return None
+        from .engine.compiler import Compiler
+        from .engine.grammar import Grammar
+
+        if self._compiler is None:
+            self._compiler = Compiler(self.tokenizer, self.model.config.vocab_size)
+        return self._compiler.compile(Grammar.tools(tools)).start()
 
     def _settings(self, sampling: Sampling) -> Sampling:
         # a config may leave the ends of an answer to the tokenizer

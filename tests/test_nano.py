@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -68,6 +69,27 @@ def test_a_chat_equals_the_oracle(llm: LLM) -> None:
     sampling = Sampling(temperature=0.0, max_tokens=24, stop_ids=llm.tokenizer.eos_ids)
     [told] = oracle.generate(llm.model, [prompt], sampling)
     assert llm.chat(messages, stream=False).tokens == told.tokens
+
+
+def test_calls_are_held_to_what_is_declared(llm: LLM) -> None:
+    pytest.importorskip("llguidance")
+    unit = {"type": "string", "enum": ["celsius", "fahrenheit"]}
+    given = {"city": {"type": "string"}, "unit": unit}
+    schema = {"type": "object", "properties": given, "required": ["city", "unit"]}
+    f = {"name": "get_weather", "description": "Weather of a city", "parameters": schema}
+    asked = [{"role": "user", "content": "Will it rain in Bergen? And play some jazz."}]
+    made = 0
+    for seed in range(6):
+        # hot enough that the model alone would make things up
+        sampling = Sampling(temperature=1.7, seed=seed, max_tokens=120)
+        answer = llm.chat(asked, [{"type": "function", "function": f}], sampling, stream=False)
+        assert not answer.broken or answer.finish == "length"
+        for call in answer.calls:
+            arguments = json.loads(call["function"]["arguments"])
+            assert call["function"]["name"] == "get_weather"
+            assert set(arguments) == {"city", "unit"} and arguments["unit"] in unit["enum"]
+            made += 1
+    assert made
 
 
 def test_it_can_be_trained_on(tmp_path: Path) -> None:

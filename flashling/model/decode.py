@@ -12,7 +12,7 @@ from .. import ops
 from ..batch import Batch
 from ..sampling import Sampling
 from .ling import Ling
-from .oracle import Generation
+from .oracle import Generation, Guide
 from .past import Fresh, Kept
 
 # rows of a prompt that run at once: bounds memory, and the wait before a stop is noticed
@@ -65,9 +65,15 @@ class Decoder:
         yield hidden
 
     def steps(
-        self, prompt: Sequence[int], sampling: Sampling, *, sample: int = 0
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        *,
+        sample: int = 0,
+        guide: Guide | None = None,
     ) -> Iterator[Step | None]:
         """Continue `prompt` as `oracle.generate` does, token by token, the stopping one included.
+        `guide` holds it to a grammar.
 
         None is yielded between stretches of a long prompt, so that the caller can leave. Ends
         early where the model's positions end.
@@ -80,20 +86,30 @@ class Decoder:
         stops = {*self.model.config.eos_token_ids, *sampling.stop_ids}
         given, out = list(prompt), []
         while True:
-            step = self._draw(hidden, sampling, given, out, sample)
+            allowed = None if guide is None else guide.mask()
+            step = self._draw(hidden, sampling, given, out, sample, allowed)
+            if guide is not None:
+                guide.accept(step.token)
             out.append(step.token)
             yield step
             is_full = self.past.length(LIVE) >= self.past.limit
-            if step.token in stops or len(out) >= sampling.max_tokens or is_full:
+            is_done = guide is not None and guide.is_done
+            if is_done or step.token in stops or len(out) >= sampling.max_tokens or is_full:
                 return
             hidden = self._run([step.token])
 
     @torch.no_grad()
     def _draw(
-        self, hidden: Tensor, sampling: Sampling, prompt: list[int], out: list[int], sample: int
+        self,
+        hidden: Tensor,
+        sampling: Sampling,
+        prompt: list[int],
+        out: list[int],
+        sample: int,
+        allowed: Tensor | None,
     ) -> Step:
         logits = self.model.logits(hidden)
-        token = ops.choose(logits, sampling, prompt, out, sample)
+        token = ops.choose(logits, sampling, prompt, out, sample, allowed)
         logprobs = ops.logprobs_of(logits)
         top: list[tuple[int, float]] = []
         if sampling.logprobs:
