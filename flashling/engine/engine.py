@@ -14,7 +14,7 @@ from ..model.ling import Ling
 from .drafts import Guesser, propose, room_for_drafts
 from .past import Paged
 from .request import Event, Request, Sequence, Usage
-from .room import Room, limit
+from .room import Room
 from .scheduler import Plan, plan
 from .tiers import Tiers
 
@@ -182,7 +182,7 @@ class Engine:
         return Event(s.id, token, float(logprobs[token]), top, finish, usage)
 
     def _limit(self) -> int:
-        return limit(self.room, self.model.config.max_position_embeddings)
+        return min(self.model.config.max_position_embeddings, self.room.tokens)
 
     def _finish(self, s: Sequence, event: Event) -> None:
         """The last event of a sequence; what it has read is kept for those that go on from it."""

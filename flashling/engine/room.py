@@ -58,6 +58,11 @@ class Room:
             self._account(s, match.known, "device" if match.checkpoint else "")
         return True
 
+    @property
+    def tokens(self) -> int:
+        """How many tokens its pages hold."""
+        return self.pages.count * PAGE
+
     def leave(self, s: Sequence) -> None:
         """Take slot and pages back."""
         assert s.slot is not None
@@ -128,8 +133,3 @@ def _reason(known: int, done: int, most: int) -> str:
     if done >= known:
         return f"first difference at token {known}" if known else "never seen"
     return "evicted" if done == 0 else f"no checkpoint between tokens {done} and {known}"
-
-
-def limit(room: Room, positions: int) -> int:
-    """Tokens that one sequence can ever hold."""
-    return min(positions, room.pages.count * PAGE)

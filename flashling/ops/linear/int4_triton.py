@@ -239,11 +239,11 @@ def choose(rows: int, outputs: int, inputs: int) -> Few4 | Stream4 | None:
     if rows <= FEW_ROWS and inputs <= FEW_INPUTS:
         # taller tiles spill beside four rows, and would give a row other bits there than alone;
         # programs walk, as scaling the rows takes half as long as a tile of this size
-        tall = max(2 * FEW_TILE_BYTES // _power(inputs), 4)
+        tall = max(2 * FEW_TILE_BYTES // triton.next_power_of_2(inputs), 4)
         return Few4(tall, per_sm=4 if rows == 1 else 2, stages=3)
     if rows > SOME_ROWS or inputs % STEP:
         return None
-    tall = max(_power(rows), 16)
+    tall = max(triton.next_power_of_2(rows), 16)
     # an input of a row has four times the bytes of a number, so more outputs share more rows; 128
     # rows of a step fill 64 KiB, of which two fit
     wide, stages = 64 if tall <= 16 else 128, 2 if tall > 64 else 4
@@ -254,7 +254,7 @@ def splits(outputs: int, inputs: int) -> int:
     """Into how many parts the inputs of a weight are cut: up to two programs a multiprocessor if
     64 outputs make one, whatever the rows.
     """
-    tiles, parts = _over(outputs, 64), 1
+    tiles, parts = triton.cdiv(outputs, 64), 1
     while (
         2 * parts * tiles <= 2 * MULTIPROCESSORS
         and inputs % (2 * parts * STEP) == 0
@@ -275,7 +275,7 @@ def few(x: Tensor, weight: Int4, tile: Few4, chosen: Tensor | None = None) -> Te
     x = x if x.stride(1) == 1 else x.contiguous()
     slots = 0 if chosen is None else chosen.shape[1]
     y = x.new_empty(len(x), *([slots] if slots else []), outputs)
-    tiles = _over(outputs, tile.rows)
+    tiles = triton.cdiv(outputs, tile.rows)
     programs = min(tiles, MULTIPROCESSORS * tile.per_sm) if tile.per_sm else tiles
     _few[(programs, len(x) * slots or 1)](
         *(x, weight.words, weight.scale, x if chosen is None else chosen.contiguous(), y),
@@ -283,9 +283,9 @@ def few(x: Tensor, weight: Int4, tile: Few4, chosen: Tensor | None = None) -> Te
         INPUTS=inputs,
         SLOTS=slots,
         T=1 if slots else len(x),
-        G=_power(inputs // TOGETHER),
+        G=triton.next_power_of_2(inputs // TOGETHER),
         R=tile.rows,
-        TURNS=_over(tiles, programs),
+        TURNS=triton.cdiv(tiles, programs),
         STAGES=tile.stages,
         num_warps=tile.warps,
     )
@@ -301,7 +301,7 @@ def stream(x: Tensor, weight: Int4, tile: Stream4) -> Tensor:
     y = x.new_empty(len(x), outputs)
     shape = (tile.splits, len(x), outputs)
     found = y if tile.splits == 1 else x.new_empty(shape, dtype=torch.float32)
-    _stream[(_over(outputs, tile.outputs), tile.splits)](
+    _stream[(triton.cdiv(outputs, tile.outputs), tile.splits)](
         *(x, weight.words, weight.scale, found, x.stride(0), outputs, len(x)),
         INPUTS=inputs,
         SPLITS=tile.splits,
@@ -313,16 +313,6 @@ def stream(x: Tensor, weight: Int4, tile: Stream4) -> Tensor:
     )
     if tile.splits > 1:
         block = 1024
-        grid = (_over(y.numel(), block),)
+        grid = (triton.cdiv(y.numel(), block),)
         _add_parts[grid](found, y, y.numel(), SPLITS=tile.splits, O=block)
     return y
-
-
-def _power(number: int) -> int:
-    """The smallest power of two that is not below a number."""
-    return 1 << (number - 1).bit_length()
-
-
-def _over(number: int, by: int) -> int:
-    """A quotient, rounded up."""
-    return -(-number // by)

@@ -371,21 +371,21 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
     """The kernel for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
     if rows <= FEW_ROWS and inputs <= FEW_INPUTS:
-        tall = min(FEW_TILE_BYTES // _power(inputs), BLOCK)
+        tall = min(FEW_TILE_BYTES // triton.next_power_of_2(inputs), BLOCK)
         # four programs of one tile each fit a multiprocessor and have it all on its way at once
-        is_small = _over(outputs, tall) <= 4 * MULTIPROCESSORS
+        is_small = triton.cdiv(outputs, tall) <= 4 * MULTIPROCESSORS
         # beside one row the registers hold a second tile
         return Few(tall, per_sm=None if is_small else 2, ahead=2 if rows == 1 else 1)
     if rows > SOME_ROWS:
         fits = weight.group is None and outputs % 16 == 0 and inputs % 16 == 0
         return None if fits else MANY
-    parts, tall = splits(outputs, inputs), max(_power(rows), 16)
+    parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
     # each tile of outputs reads all rows from the cache again: with many rows, twice as wide
     # tiles, if they still make one program for nearly every multiprocessor and not more
-    wide = 128 if rows > 32 and 96 <= _over(outputs, 128) * parts <= MULTIPROCESSORS else 64
+    wide = 128 if rows > 32 and 96 <= triton.cdiv(outputs, 128) * parts <= MULTIPROCESSORS else 64
     # as many stages as let all programs run at once
-    programs = _over(outputs, wide) * parts
-    together = min(_over(programs, MULTIPROCESSORS), 3)
+    programs = triton.cdiv(outputs, wide) * parts
+    together = min(triton.cdiv(programs, MULTIPROCESSORS), 3)
     stages = min(SHARED_BYTES // together // ((wide + tall) * STEP), 6)
     return Stream(wide, tall, parts, warps=wide // 16, stages=stages)
 
@@ -395,7 +395,7 @@ def splits(outputs: int, inputs: int) -> int:
     64 outputs make one. It asks nothing of the rows, so that a row has the same bits in every
     company of up to 128.
     """
-    tiles, parts = _over(outputs, 64), 1
+    tiles, parts = triton.cdiv(outputs, 64), 1
     while (
         2 * parts * tiles <= 2 * MULTIPROCESSORS
         and inputs % (2 * parts * STEP) == 0
@@ -415,7 +415,7 @@ def few(x: Tensor, weight: Fp8, tile: Few, pdl: bool = False) -> Tensor:
     assert weight.group is None or BLOCK % tile.rows == 0
     across, wide = _padded(inputs, width)
     y = x.new_empty(len(x), outputs)
-    tiles = _over(outputs, tile.rows)
+    tiles = triton.cdiv(outputs, tile.rows)
     programs = min(tiles, MULTIPROCESSORS * tile.per_sm) if tile.per_sm else tiles
     _few[(programs,)](
         *(x, weight.numbers, weight.scale, y, x.stride(0), outputs),
@@ -426,8 +426,8 @@ def few(x: Tensor, weight: Fp8, tile: Few, pdl: bool = False) -> Tensor:
         G=across,
         W=wide,
         R=tile.rows,
-        AHEAD=min(tile.ahead, _over(tiles, programs)),
-        TURNS=_over(tiles, programs),
+        AHEAD=min(tile.ahead, triton.cdiv(tiles, programs)),
+        TURNS=triton.cdiv(tiles, programs),
         STAGES=tile.stages,
         PDL=pdl,
         num_warps=tile.warps,
@@ -448,7 +448,7 @@ def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: tor
     y = torch.empty(rows, outputs, dtype=dtype, device=numbers.device)
     shape = (parts, rows, outputs)
     found = y if parts == 1 else torch.empty(shape, dtype=torch.float32, device=y.device)
-    programs = _over(outputs, tile.outputs) * _over(rows, tile.rows)
+    programs = triton.cdiv(outputs, tile.outputs) * triton.cdiv(rows, tile.rows)
     _stream[(programs, parts)](
         *(weight.numbers, weight.scale, numbers, scale, found, outputs, rows),
         INPUTS=inputs,
@@ -464,7 +464,7 @@ def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: tor
     )
     if parts > 1:
         block = 1024
-        _add_parts[(rows, _over(outputs, block))](
+        _add_parts[(rows, triton.cdiv(outputs, block))](
             *(found, weight.scale, scale, y, outputs, rows),
             BLOCKED=is_blocked,
             SPLITS=parts,
@@ -489,14 +489,4 @@ def library(numbers: Tensor, scale: Tensor, weight: Fp8) -> Tensor:
 
 def _padded(inputs: int, group: int) -> tuple[int, int]:
     """The groups of a row and the width of one, each up to a power of two."""
-    return _power(inputs // group), _power(group)
-
-
-def _power(number: int) -> int:
-    """The smallest power of two that is not below a number."""
-    return 1 << (number - 1).bit_length()
-
-
-def _over(number: int, by: int) -> int:
-    """A quotient, rounded up."""
-    return -(-number // by)
+    return triton.next_power_of_2(inputs // group), triton.next_power_of_2(group)
