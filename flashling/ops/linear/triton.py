@@ -8,7 +8,7 @@ library's matrix product, or to the same kernel with square tiles where scales c
 # this file hides the package of its name from the checker
 # pyright: reportAttributeAccessIssue=false, reportIndexIssue=false, reportCallIssue=false
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportGeneralTypeIssues=false
-# pyright: reportPrivateImportUsage=false
+# pyright: reportPrivateImportUsage=false, reportReturnType=false
 
 from __future__ import annotations
 
