@@ -1,7 +1,7 @@
 """Which form of a kernel wins, and which rows keep their bits: the questions of first light.
 
-`python3 -m benchmarks.sweeps [few] [bits] [many] [lightning] [int4] [out=FOLDER]` on one GPU.
-Times are medians over replays of a CUDA graph of a chain of calls, weights rotated past the cache.
+`python3 -m benchmarks.sweeps [few] [bits] [many] [grouped] [lightning] [int4] [out=FOLDER]` on one
+GPU. Times are medians over replays of a graph of a chain of calls, weights rotated past the cache.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ import torch
 import triton
 
 from flashling import ops
+from flashling.ops.experts.library import experts_library
+from flashling.ops.experts.triton import Many
+from flashling.ops.experts.triton import experts as many_experts
 from flashling.ops.lightning import Carry
 from flashling.ops.lightning import triton as scans
 from flashling.ops.linear import FLOAT8, Fp8, Int4
@@ -30,6 +33,15 @@ from .ops import about, slug
 Report = dict[str, Any]
 # bytes of weights that one chain walks over: several times the cache of any GPU
 ROUND = 1 << 29
+# tokens, rows of gate and up, rows of down, warps, stages
+WIDE_TILES = [
+    Many(128, 128, 256, 8, 4),
+    Many(128, 128, 256, 8, 3),
+    Many(128, 128, 128, 8, 3),
+    Many(128, 64, 128, 4, 4),
+    Many(64, 128, 256, 8, 4),
+    Many(256, 64, 128, 8, 4),
+]
 SHAPES = {"qkvg": (16384, 4096), "o": (4096, 4096), "q_b": (6144, 1536), "down": (4096, 1024)}
 
 
@@ -165,6 +177,49 @@ def many() -> list[Report]:
     return found
 
 
+def grouped() -> list[Report]:
+    """Question 2, experts: TFLOP/s of 8,192 tokens that each visit 8 of 256 experts, sorting,
+    quantising and weighting included, the library beside Triton tiles.
+    """
+    tokens, num, k, width, hidden = 8192, 256, 8, 4096, 1024
+    found = []
+    x = rows(tokens, width)
+    scores, chosen = torch.rand(tokens, num, device="cuda").topk(k)
+    weights = scores / scores.sum(-1, keepdim=True)
+    for is_blocked in (False, True):
+        gate_up = _stack(num, 2 * hidden, width, is_blocked)
+        down = _stack(num, width, hidden, is_blocked)
+        forms: dict[str, Callable[[], Any]] = {
+            repr(tile): partial(many_experts, x, weights, chosen, gate_up, down, tile=tile)
+            for tile in WIDE_TILES
+        }
+        if not is_blocked:
+            forms["library"] = partial(experts_library, x, weights, chosen, gate_up, down)
+        want = many_experts(x, weights, chosen, gate_up, down).float()
+        for form, call in forms.items():
+            row: Report = {"scales": "blocks" if is_blocked else "channels", "form": form}
+            try:
+                error = (call().float() - want).norm() / want.norm()
+                us = graph_us([call] * 3)
+                tflops = 6 * tokens * k * width * hidden / us / 1e6
+                row |= {"us": round(us), "tflop_per_s": round(tflops), "apart": float(error)}
+            except (RuntimeError, triton.errors.TritonError) as failure:
+                row["failed"] = str(failure)[:200]
+            found.append(row)
+            print(json.dumps(row), flush=True)
+    return found
+
+
+def _stack(num: int, outputs: int, inputs: int, is_blocked: bool) -> Fp8:
+    """Random e4m3 weights of unit gain, side by side."""
+    g = torch.Generator("cuda").manual_seed(outputs)
+    numbers = torch.empty(num, outputs, inputs, dtype=FLOAT8, device="cuda")
+    for part in numbers:
+        part.copy_((torch.randn(part.shape, generator=g, device="cuda") * 112).clamp_(-448, 448))
+    across = [outputs // 128, inputs // 128] if is_blocked else [outputs]
+    return Fp8(numbers, torch.full((num, *across), inputs**-0.5 / 112, device="cuda"))
+
+
 def lightning() -> list[Report]:
     """Question 4: one layer's replay, phases spread over the chunk, mean of 128 steps and p99."""
     found = []
@@ -289,6 +344,7 @@ PARTS: dict[str, Callable[[], list[Report]]] = {
     "few": few,
     "bits": bits,
     "many": many,
+    "grouped": grouped,
     "lightning": lightning,
     "int4": int4,
 }

@@ -7,6 +7,7 @@ be recorded as a graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -91,6 +92,18 @@ class Stepping:
         self.rows.tails[self.slots] = self.tails % ops.CHUNK + 1
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded step, and what it reads besides the runner: the slots."""
+
+    graph: torch.cuda.CUDAGraph
+    slots: Tensor
+
+    def replay(self) -> None:
+        """Run the step once more."""
+        self.graph.replay()
+
+
 class Runner:
     """Greedy continuation of up to `slots` sequences of up to `positions` tokens."""
 
@@ -121,7 +134,7 @@ class Runner:
         past.commit()
         self.tokens[slots] = self.model.logits(hidden).argmax(-1)
 
-    def record(self, slots: Sequence[int]) -> torch.cuda.CUDAGraph:
+    def record(self, slots: Sequence[int]) -> Recorded:
         """The step of these slots as a graph; each replay is one step. Two steps are run first,
         so that every kernel is compiled: fill the slots afterwards.
         """
@@ -134,4 +147,4 @@ class Runner:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self.step(at)
-        return graph
+        return Recorded(graph, at)

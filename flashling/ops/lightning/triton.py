@@ -40,9 +40,8 @@ class Tile:
     programs: int = 0
 
 
-# 32 heads of one prompt make 128 programs for 132 multiprocessors. Three stages of a chunk's 36 KB
-# take 115 KB of shared memory with the operands; the loop keeps all it needs in registers.
-PREFILL = Tile(columns=32, warps=4, stages=3)
+# Triton 3.6 compiles tiles of 32 columns into reads outside of the shared memory
+PREFILL = Tile(columns=64, warps=4, stages=2)
 # with 128 registers four programs are resident, each asking for up to 36 KB at once. Up to eight
 # programs for a multiprocessor the columns of a head are shared out; more would only read the keys
 # more often.

@@ -30,8 +30,9 @@ from .int4 import Int4
 from .int4_triton import Few4, Stream4
 from .int4_triton import linear as int4_linear
 
-# up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row)
-FEW_ROWS, FEW_INPUTS = 4, 4096
+# up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row).
+# Four of them already take longer than 16 on the tensor cores
+FEW_ROWS, FEW_INPUTS = 1, 4096
 # up to so many rows one column of tiles holds them all, so that the weight is read once
 SOME_ROWS = 128
 # of an H200; a wrong number costs time, never bits
@@ -374,8 +375,8 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
         tall = min(FEW_TILE_BYTES // triton.next_power_of_2(inputs), BLOCK)
         # four programs of one tile each fit a multiprocessor and have it all on its way at once
         is_small = triton.cdiv(outputs, tall) <= 4 * MULTIPROCESSORS
-        # beside one row the registers hold a second tile
-        return Few(tall, per_sm=None if is_small else 2, ahead=2 if rows == 1 else 1)
+        # the other programs of a multiprocessor fill the time better than a pipeline of one's own
+        return Few(tall, per_sm=None if is_small else 4, stages=1)
     if rows > SOME_ROWS:
         fits = weight.group is None and outputs % 16 == 0 and inputs % 16 == 0
         return None if fits else MANY
