@@ -146,7 +146,7 @@ def decode(model: Ling, batch: int) -> Report:
         "ms_p99": times[int(len(times) * 0.99)],
         "tokens_per_s": 1e3 * batch / mean(times),
         "distinct_tokens": tokens.unique().numel(),
-        "finite": bool(torch.isfinite(runner.rows.cache.state[:batch]).all()),
+        "finite": all(bool(torch.isfinite(s).all()) for s in runner.rows.cache.state[:batch]),
     }
     return report
 
