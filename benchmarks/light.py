@@ -27,9 +27,11 @@ BATCHES, CONTEXT, PROMPT = (1, 4, 64, 256), 4096, 8192
 # different prompts that are read; other slots begin as copies of theirs, with tokens of their own
 PROMPTS = 32
 STEPS = 192
-# relative error of a row that a layer of kernels may have beside the bodies: both quantise to
-# e4m3, whose steps are 6 to 12 % of a number, and a difference of one bfloat16 bit moves some
-MOST_APART = 3e-2
+# the median relative error of a row that kernels may have beside bodies. A first product differs by
+# d = 0.2 to 0.4 %, the rounding of its bfloat16 outputs and of the tensor cores' sums; quantising
+# what differs by d to e4m3 numbers, which lie 9 % apart, moves d / 9 % of them by one step: an error
+# of sqrt(9 % d). So 2 to 3 % after one more product, and twice that after MLA's two more
+MOST_APART = {"Lightning mixer": 4e-2, "Mla mixer": 8e-2, "ffn": 5e-2}
 
 Report = dict[str, Any]
 
@@ -52,19 +54,18 @@ def check(device: torch.device, blocks: bool) -> Report:
     tokens = prompt(300, 1, config.vocab_size)
     given = _layers(model, tokens, "body", [])
     found = _layers(model, tokens, "cuda", [x[:2] for x in given])
-    report: Report = {"layers": []}
-    worst: list[float] = []
+    report: Report = {"layers": [], "most_apart": MOST_APART, "ok": True}
     for i in range(config.num_hidden_layers):
         row: Report = {}
         for rows, calls in (("prompt", [i]), ("decode", range(8 + i, 88, 8))):
             for part, name in ((2, "mixer"), (3, "ffn")):
                 x, y = (torch.cat([f[c][part] for c in calls]) for f in (found, given))
                 errors = (x - y).norm(dim=-1) / y.norm(dim=-1)
+                if name == "mixer":
+                    name = f"{type(model.layers[i].mixer).__name__} mixer"
                 row[f"{rows} {name}"] = [float(f"{errors.quantile(q):.1e}") for q in (0.5, 0.99)]
-                worst.append(row[f"{rows} {name}"][0])
+                report["ok"] &= bool(errors.median() <= MOST_APART[name])
         report["layers"].append(row)
-    report["worst_median"] = max(worst)
-    report["ok"] = max(worst) <= MOST_APART
     return report
 
 

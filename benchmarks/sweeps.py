@@ -83,20 +83,19 @@ def rows(count: int, width: int, seed: int = 1) -> torch.Tensor:
 
 
 def few() -> list[Report]:
-    """Question 1: many short programs or persistent ones, with and without dependent launch."""
+    """Question 1: many short programs or persistent ones."""
     found = []
     for name in ("qkvg", "o"):
         outputs, inputs = SHAPES[name]
         copies = min(max(2, ROUND // (outputs * inputs)), 24)
         weights = [weight(outputs, inputs, i) for i in range(copies)]
-        forms = list(product((1, 2, 4), (1, 2), (1, 4), (False, True)))
-        forms += [(None, 1, 1, False), (None, 1, 1, True)]
+        forms = [*product((1, 2, 4), (1, 2), (1, 4)), (None, 1, 1)]
         rated = []
-        for per_sm, ahead, stages, pdl in forms:
+        for per_sm, ahead, stages in forms:
             tile = Few(4, per_sm=per_sm, ahead=ahead, stages=stages)
-            us = graph_us([_chain(weights, tile, pdl)]) / copies
+            us = graph_us([_chain(weights, tile)]) / copies
             rated.append(
-                {"weight": name, "tile": repr(tile), "pdl": pdl, "us": round(us, 2)}
+                {"weight": name, "tile": repr(tile), "us": round(us, 2)}
                 | {"tb_per_s": round(outputs * inputs / us / 1e6, 2)}
             )
         for row in sorted(rated, key=lambda r: r["us"])[:6]:
@@ -105,7 +104,7 @@ def few() -> list[Report]:
     return found
 
 
-def _chain(weights: Sequence[Fp8], tile: Few, pdl: bool) -> Callable[[], None]:
+def _chain(weights: Sequence[Fp8], tile: Few) -> Callable[[], None]:
     """Each call's input is the output of the one before, as in a decode step."""
     inputs = weights[0].shape[1]
     x = rows(1, inputs)
@@ -113,7 +112,7 @@ def _chain(weights: Sequence[Fp8], tile: Few, pdl: bool) -> Callable[[], None]:
     def run() -> None:
         h = x
         for w in weights:
-            h = linear(h, w, tile=tile, pdl=pdl)[:, :inputs]
+            h = linear(h, w, tile=tile)[:, :inputs]
 
     return run
 

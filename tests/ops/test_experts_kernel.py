@@ -143,8 +143,6 @@ def test_on_the_device_no_tile_changes_a_bit() -> None:
         tiles = [tile for _, tile in kernels.MANY] + [kernels.MOST[128 if blocks else None]]
         first, *others = (kernels.experts(*args, tile=tile) for tile in tiles)
         assert all(torch.equal(first, other) for other in others)
-        args = inputs(3, 4, 16, 1024, 512, blocks)
-        assert torch.equal(kernels.experts(*args), kernels.experts(*args, pdl=True))
 
 
 def test_the_library_gets_what_it_expects(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,9 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 from ..linear import Fp8, Weight, linear, quantise
+from ..overlap import OVERLAP, wait_for_inputs
 from . import experts as op
 from . import swiglu as swiglu_op
 
@@ -37,7 +37,7 @@ class Few:
 
     gate_up: int = 4
     gate_up_warps: int = 4
-    down: int = 16
+    down: int = 4
     down_warps: int = 4
 
 
@@ -79,11 +79,8 @@ def experts(
     shared: Shared = None,
     *,
     tile: Few | Many | None = None,
-    pdl: bool = False,
 ) -> Tensor:
-    """As the op. `tile` overrides the shapes of the tiles and, by its type, the way; `pdl` lets
-    the second kernel of a few tokens fetch its first weights while the first one ends.
-    """
+    """As the op. `tile` overrides the shapes of the tiles and, by its type, the way."""
     if not _served(x, gate_up, down):
         return vars(op)["body"](x, weights, chosen, gate_up, down, shared)
     assert isinstance(gate_up, Fp8) and isinstance(down, Fp8)
@@ -94,7 +91,7 @@ def experts(
         tile = _tile(len(x), chosen.shape[1], gate_up, down, shared)
     if isinstance(tile, Few):
         assert _fits(tile, gate_up, down, shared)
-        return _few((x, weights, chosen), gate_up, down, shared, tile, pdl)
+        return _few((x, weights, chosen), gate_up, down, shared, tile)
     return _many(x, weights, chosen, gate_up, down, shared, tile)
 
 
@@ -209,6 +206,7 @@ def _silu_times(gate, up, dtype: tl.constexpr):
 def _swiglu_kernel(x, out, F, BLOCK_F: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
+    wait_for_inputs()
     gate = tl.load(x + row * 2 * F + at, mask=at < F, other=0.0).to(tl.float32)
     up = tl.load(x + row * 2 * F + F + at, mask=at < F, other=0.0).to(tl.float32)
     tl.store(out + row * F + at, _silu_times(gate, up, out.dtype.element_ty), mask=at < F)
@@ -227,7 +225,7 @@ def swiglu(x: Tensor) -> Tensor:
         # 8 numbers a thread are 16 bytes
         width = min(1024, triton.next_power_of_2(hidden))
         grid = (out.numel() // hidden, triton.cdiv(hidden, width))
-        _swiglu_kernel[grid](x, out, hidden, BLOCK_F=width, num_warps=4)
+        _swiglu_kernel[grid](x, out, hidden, BLOCK_F=width, num_warps=4, **OVERLAP)
     return out
 
 
@@ -245,17 +243,14 @@ def _few_gate_up_kernel(
     SLOTS: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
-    PDL: tl.constexpr,
 ):
     """hidden [T, S, F]: ROWS of one token and slot. The slot after those of the chosen experts, if
     S has one, is the shared expert's."""
     token, slot = tl.program_id(1), tl.program_id(2)
     columns = tl.arange(0, D)
     at = tl.arange(0, ROWS)[:, None] * D + columns[None, :]
-    if PDL:
-        # which experts these are the kernel before decides, so nothing can be fetched sooner
-        gdc_wait()
-        gdc_launch_dependents()
+    # which experts these are the kernel before decides, so nothing can be fetched sooner
+    wait_for_inputs()
     if slot < SLOTS:
         expert = tl.load(chosen + token * SLOTS + slot)
         w = numbers + expert * (2 * F * D)
@@ -290,10 +285,9 @@ def _few_down_kernel(
     SHARED: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
-    PDL: tl.constexpr,
 ):
-    """out [T, D]: ROWS of one token, its slots in order. The weights and the row of a slot are on
-    their way while the slots before it are summed."""
+    """out [T, D]: ROWS of one token, its slots in order. All weights are asked for before the first
+    is used: the experts lie far apart in memory, and one wait for its pages is enough."""
     token, first = tl.program_id(1), tl.program_id(0) * ROWS
     columns = tl.arange(0, F)
     at = (first + tl.arange(0, ROWS))[:, None] * F + columns[None, :]
@@ -302,27 +296,24 @@ def _few_down_kernel(
     chosen += token * SLOTS
     weights += token * SLOTS
     hidden += token * (SLOTS + SHARED) * F
-    expert = tl.load(chosen)
-    w = tl.load(numbers + expert * (D * F) + at)
-    s = _scales(scale + expert * SCALES, first, ROWS, F, BLOCKS)
-    if PDL:
-        # the experts were chosen before the kernel that is waited for here
-        gdc_wait()
-    x = tl.load(hidden + columns)
+    w = ()
+    s = ()
+    for slot in tl.static_range(SLOTS):
+        expert = tl.load(chosen + slot)
+        w = w + (tl.load(numbers + expert * (D * F) + at),)
+        s = s + (_scales(scale + expert * SCALES, first, ROWS, F, BLOCKS),)
+    if SHARED:
+        w = w + (tl.load(shared_numbers + at),)
+        s = s + (_scales(shared_scale, first, ROWS, F, BLOCKS),)
+    # the experts were chosen before the kernel that is waited for here
+    wait_for_inputs()
+    x = ()
+    for slot in tl.static_range(SLOTS + SHARED):
+        x = x + (tl.load(hidden + slot * F + columns),)
     total = tl.zeros((ROWS,), tl.float32)
     for slot in tl.static_range(SLOTS + SHARED):
-        this_w, this_s, this_x = w, s, x
-        if slot + 1 < SLOTS:
-            expert = tl.load(chosen + slot + 1)
-            w = tl.load(numbers + expert * (D * F) + at)
-            s = _scales(scale + expert * SCALES, first, ROWS, F, BLOCKS)
-        elif slot + 1 < SLOTS + SHARED:
-            w = tl.load(shared_numbers + at)
-            s = _scales(shared_scale, first, ROWS, F, BLOCKS)
-        if slot + 1 < SLOTS + SHARED:
-            x = tl.load(hidden + (slot + 1) * F + columns)
-        row, row_scale = _quantised(this_x, BLOCKS)
-        part = _product(this_w, this_s, row, row_scale, BLOCKS)
+        row, row_scale = _quantised(x[slot], BLOCKS)
+        part = _product(w[slot], s[slot], row, row_scale, BLOCKS)
         part = _to(part, dtype).to(tl.float32)
         if slot < SLOTS:
             part *= tl.load(weights + slot)
@@ -330,17 +321,13 @@ def _few_down_kernel(
     tl.store(out + token * D + first + tl.arange(0, ROWS), _to(total, dtype))
 
 
-def _few(
-    rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile: Few, pdl: bool
-) -> Tensor:
+def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile: Few) -> Tensor:
     (x, weights, chosen), (_, width, hidden) = rows, down.shape
     tokens, k = chosen.shape
     slots = k + (shared is not None)
     first, second = shared or (gate_up, down)
     between, out = x.new_empty(tokens, slots, hidden), torch.empty_like(x)
-    facts = {"D": width, "F": hidden, "SLOTS": k, "BLOCKS": gate_up.group is not None, "PDL": pdl}
-    if pdl:
-        facts["launch_pdl"] = True
+    facts = {"D": width, "F": hidden, "SLOTS": k, "BLOCKS": gate_up.group is not None, **OVERLAP}
     _few_gate_up_kernel[(hidden // tile.gate_up, tokens, slots)](
         *(x, chosen, gate_up.numbers, gate_up.scale, first.numbers, first.scale, between),
         ROWS=tile.gate_up,
@@ -366,6 +353,7 @@ def _sort_kernel(chosen, order, counts, PAIRS, BLOCK_P: tl.constexpr):
     expert, none = tl.program_id(0), tl.num_programs(0)
     places = tl.arange(0, BLOCK_P)
     before, own = tl.zeros((BLOCK_P,), tl.int32), tl.zeros((BLOCK_P,), tl.int32)
+    wait_for_inputs()
     first = 0
     # not `for`: the interpreter cannot count to a number that it was given
     while first < PAIRS:
@@ -392,7 +380,7 @@ def sort(chosen: Tensor, num: int) -> tuple[Tensor, Tensor]:
     order = torch.empty(pairs, dtype=torch.int32, device=chosen.device)
     counts = torch.empty(num, dtype=torch.int32, device=chosen.device)
     block = min(4096, triton.next_power_of_2(pairs))
-    _sort_kernel[(num,)](chosen, order, counts, pairs, BLOCK_P=block, num_warps=8)
+    _sort_kernel[(num,)](chosen, order, counts, pairs, BLOCK_P=block, num_warps=8, **OVERLAP)
     return order, counts
 
 
@@ -455,6 +443,7 @@ def _many_gate_up_kernel(
     """hidden [P, F] of sorted pairs: TOKENS of one expert, ROWS of its F."""
     # the tiles of one expert follow each other, so that its tokens and weights stay in the cache
     tiles: tl.constexpr = (F + ROWS - 1) // ROWS
+    wait_for_inputs()
     expert, first, end = _find(counts, tl.program_id(0) // tiles, NUM, TOKENS, NUM_PAD)
     if first >= end:
         return
@@ -506,6 +495,7 @@ def _many_down_kernel(
 ):
     """out [P, D] in the pairs' own order, from x [P, F] in sorted order."""
     tiles: tl.constexpr = (D + ROWS - 1) // ROWS
+    wait_for_inputs()
     expert, first, end = _find(counts, tl.program_id(0) // tiles, NUM, TOKENS, NUM_PAD)
     if first >= end:
         return
@@ -546,6 +536,7 @@ def _combine_kernel(
     token = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     total = tl.zeros((BLOCK_D,), tl.float32)
+    wait_for_inputs()
     for slot in tl.static_range(SLOTS):
         part = tl.load(found + (token * SLOTS + slot) * D + at, mask=at < D, other=0.0)
         total += part.to(tl.float32) * tl.load(weights + token * SLOTS + slot)
@@ -567,6 +558,7 @@ def combine(found: Tensor, weights: Tensor, shared: Tensor | None) -> Tensor:
         SHARED=shared is not None,
         BLOCK_D=block,
         num_warps=4,
+        **OVERLAP,
     )
     return out
 
@@ -581,7 +573,7 @@ def _many(
     tiles = most + (tokens * k - most) // tile.tokens
     facts = {"NUM": num, "D": width, "F": hidden, "NUM_PAD": triton.next_power_of_2(num)}
     facts |= {"TOKENS": tile.tokens, "BLOCKS": gate_up.group is not None}
-    facts |= {"num_warps": tile.warps, "num_stages": tile.stages}
+    facts |= {"num_warps": tile.warps, "num_stages": tile.stages, **OVERLAP}
     between, found = x.new_empty(tokens * k, hidden), x.new_empty(tokens, k, width)
     _many_gate_up_kernel[(tiles * triton.cdiv(hidden, tile.gate_up),)](
         *quantise(x, gate_up.group),

@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..overlap import OVERLAP, wait_for_inputs
 from . import Carry, Grid
 from . import lightning as chunks_op
 from . import lightning_decode as decode_op
@@ -150,6 +151,7 @@ def lightning_decode(
         num_warps=tile.warps,
         num_stages=tile.stages,
         maxnreg=tile.registers,
+        **OVERLAP,
     )
     return out
 
@@ -443,9 +445,11 @@ def _decode(
     at = first * WIDTH + w
     now = tl.load(state_at + at, first < last, 0.0)
     values = tl.load(values_at + rows + at, before[:, None], 0.0)
+    keys = tl.load(keys_at + rows + i, before[:, None], 0.0).to(tl.float32)
+    # what is kept was written steps ago, the new row by the kernel before
+    wait_for_inputs()
     query = tl.load(q + sequence * q_row + h * q_head + i).to(tl.float32)
     key = tl.load(k + sequence * k_row + h * k_head + i)
-    keys = tl.load(keys_at + rows + i, before[:, None], 0.0).to(tl.float32)
     scores = tl.sum(keys * query[None, :], 1) * tl.where(before, tl.exp(-s * (t - n)), 0.0)
     scores = scores.to(tl.bfloat16).to(tl.float32)
     own = tl.sum(key.to(tl.float32) * query, 0).to(tl.bfloat16).to(tl.float32)

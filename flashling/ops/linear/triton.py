@@ -19,8 +19,8 @@ import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from ..overlap import OVERLAP, wait_for_inputs
 from . import BLOCK, FLOAT8, Fp8, Weight
 from . import TINY as SMALLEST
 from . import TOP as LARGEST
@@ -125,6 +125,7 @@ def _quantise(
     is_group = group < INPUTS // GROUP
     inside = is_group[:, None] & (column < GROUP)[None, :]
     at = group[:, None] * GROUP + column[None, :]
+    wait_for_inputs()
     found = tl.load(x + row * stride + at, mask=inside, other=0.0).to(tl.float32)
     found, size = _quantised(found)
     tl.store(numbers + row * INPUTS + at, found, mask=inside)
@@ -193,7 +194,6 @@ def _few(
     AHEAD: tl.constexpr,
     TURNS: tl.constexpr,
     STAGES: tl.constexpr,
-    PDL: tl.constexpr,
 ):
     """T rows times the tiles of a program: its index, then every so many programs further."""
     tile, step = tl.program_id(0), tl.num_programs(0)
@@ -203,10 +203,7 @@ def _few(
     for turn in tl.static_range(AHEAD):
         far = tile + turn * step
         first = first + (_few_tile(numbers, scale, far, outputs, INPUTS, GROUP, BLOCKED, G, W, R),)
-    if PDL and not INTERPRETED:
-        # the weight never changes; x is what the kernel before writes
-        gdc_launch_dependents()
-        gdc_wait()
+    wait_for_inputs()
     group, column = tl.arange(0, G), tl.arange(0, W)
     inside = (group < INPUTS // GROUP)[:, None] & (column < GROUP)[None, :]
     rows = ()
@@ -260,6 +257,7 @@ def _stream(
     w_at = numbers + out.to(tl.int64)[:, None] * INPUTS
     v_at = x + row.to(tl.int64)[:, None] * INPUTS
     total = tl.zeros((O, T) if IS_SWAPPED else (T, O), tl.float32)
+    wait_for_inputs()
     length: tl.constexpr = INPUTS // SPLITS
     for step in tl.range(0, (length + K - 1) // K, num_stages=STAGES):
         start = part * length + step * K
@@ -306,6 +304,7 @@ def _add_parts(
     out = tl.program_id(1) * O + tl.arange(0, O)
     is_out = out < outputs
     at = row * outputs + out
+    wait_for_inputs()
     total = tl.load(parts + at, mask=is_out, other=0.0)
     for part in tl.static_range(1, SPLITS):
         total += tl.load(parts + part * rows * outputs + at, mask=is_out, other=0.0)
@@ -333,20 +332,15 @@ def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
             W=wide,
             # 32 numbers a thread
             num_warps=min(max(across * wide // 1024, 1), 16),
+            **OVERLAP,
         )
     return numbers, scale if group else scale[:, 0]
 
 
 def linear(
-    x: Tensor,
-    weight: Weight,
-    *,
-    tile: Few | Stream | Few4 | Stream4 | None = None,
-    pdl: bool = False,
+    x: Tensor, weight: Weight, *, tile: Few | Stream | Few4 | Stream4 | None = None
 ) -> Tensor:
-    """As the op. `tile` names the kernel and its shape instead of the number of rows; `pdl` starts
-    the kernel of few rows before the one in front of it has ended.
-    """
+    """As the op. `tile` names the kernel and its shape instead of the number of rows."""
     if isinstance(weight, Tensor):
         return F.linear(x, weight)
     if x.dtype != torch.bfloat16 or (torch.is_grad_enabled() and x.requires_grad):
@@ -361,7 +355,7 @@ def linear(
     if not len(x):
         return x.new_empty(0, weight.shape[0])
     if isinstance(tile, Few):
-        return few(x, weight, tile, pdl)
+        return few(x, weight, tile)
     numbers, scale = quantise(x, weight.group)
     if tile is None:
         return library(numbers, scale, weight)
@@ -406,7 +400,7 @@ def splits(outputs: int, inputs: int) -> int:
     return parts
 
 
-def few(x: Tensor, weight: Fp8, tile: Few, pdl: bool = False) -> Tensor:
+def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
     """x [T, I], quantised on the way, times an e4m3 weight [O, I]^T -> [T, O] in x's dtype."""
     outputs, inputs = weight.shape
     assert weight.numbers.numel() < 2**31 and weight.numbers.is_contiguous()
@@ -430,9 +424,8 @@ def few(x: Tensor, weight: Fp8, tile: Few, pdl: bool = False) -> Tensor:
         AHEAD=min(tile.ahead, triton.cdiv(tiles, programs)),
         TURNS=triton.cdiv(tiles, programs),
         STAGES=tile.stages,
-        PDL=pdl,
         num_warps=tile.warps,
-        launch_pdl=pdl,
+        **OVERLAP,
     )
     return y
 
@@ -462,6 +455,7 @@ def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: tor
         TOGETHER=TOGETHER,
         STAGES=tile.stages,
         num_warps=tile.warps,
+        **OVERLAP,
     )
     if parts > 1:
         block = 1024
@@ -470,6 +464,7 @@ def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: tor
             BLOCKED=is_blocked,
             SPLITS=parts,
             O=block,
+            **OVERLAP,
         )
     return y
 

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..overlap import OVERLAP, wait_for_inputs
 from . import halves
 from . import mla_paged as op
 
@@ -127,6 +128,7 @@ def _attend(
         triton.knobs.runtime.interpret,
         num_warps=tile.warps,
         num_stages=tile.stages,
+        **OVERLAP,
     )
     joined = min(max(JOINED // tile.splits, 16), columns)
     _join_parts[(num, heads, triton.cdiv(rank, joined))](
@@ -141,6 +143,7 @@ def _attend(
         tile.splits,
         joined,
         num_warps=4,
+        **OVERLAP,
     )
     return mixed
 
@@ -197,6 +200,7 @@ def _attend_part(
     """
     n = tl.program_id(0).to(tl.int64)
     split = tl.program_id(1)
+    wait_for_inputs()
     length = tl.load(lengths + n)
     count, share = _shares(length, most, SIZE, SPLITS)
     first = split * share
@@ -260,6 +264,7 @@ def _join_parts(
     h, heads = tl.program_id(1), tl.num_programs(1)
     r = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
     s = tl.arange(0, SPLITS)
+    wait_for_inputs()
     count, share = _shares(tl.load(lengths + n), most, SIZE, SPLITS)
     # the parts after these were never written
     used = s < tl.cdiv(count, share)

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..overlap import OVERLAP, wait_for_inputs
 from . import add_norm as add_norm_op
 from . import group_norm_gate as group_norm_gate_op
 from . import norm as norm_op
@@ -78,6 +79,7 @@ def group_norm_gate(
             width,
             columns,
             num_warps=tile or _warps(columns),
+            **OVERLAP,
         )
     return out
 
@@ -121,6 +123,7 @@ def _launch(
             x.shape[1],
             columns,
             num_warps=tile or _warps(columns),
+            **OVERLAP,
         )
 
 
@@ -141,8 +144,9 @@ def _norm(
     row = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, COLUMNS)
     inside = d < WIDTH
-    f = tl.load(x + row * x_stride + d, inside, 0.0).to(tl.float32)
     w = tl.load(weight + d, inside, 0.0).to(tl.float32)
+    wait_for_inputs()
+    f = tl.load(x + row * x_stride + d, inside, 0.0).to(tl.float32)
     if delta is not None:
         f += tl.load(delta + row * delta_stride + d, inside, 0.0).to(tl.float32)
         # what is normed is the stream as it is kept
@@ -171,8 +175,9 @@ def _group_norm_gate(
     d = tl.arange(0, COLUMNS)
     inside = d < WIDTH
     d += tl.program_id(1) * WIDTH
-    f = tl.load(x + row * x_stride + d, inside, 0.0).to(tl.float32)
     w = tl.load(weight + d, inside, 0.0).to(tl.float32)
+    wait_for_inputs()
+    f = tl.load(x + row * x_stride + d, inside, 0.0).to(tl.float32)
     g = tl.load(gate + row * gate_stride + d, inside, 0.0).to(tl.float32)
     unit = tl.rsqrt(tl.sum(f * f, 0) / WIDTH + eps)
     y = f * unit * w * tl.sigmoid(g)

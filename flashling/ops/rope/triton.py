@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..op import using
+from ..overlap import OVERLAP, wait_for_inputs
 from . import queries_keys as op
 
 # heads and warps of a program: one tile for every number of rows, so that no row's bits depend on
@@ -58,6 +59,7 @@ def queries_keys(
             triton.next_power_of_2(width),
             rows,
             num_warps=warps,
+            **OVERLAP,
         )
     q, k = out.unbind(0)
     return q, k
@@ -92,15 +94,16 @@ def _queries_keys(
     turned = d < 2 * TURNED
     other = tl.where(d < TURNED, d + TURNED, tl.where(turned, d - TURNED, d))
     pair = tl.where(d < TURNED, d, d - TURNED)
-    c = tl.load(cos + t * TURNED + pair, turned, 1.0)
-    s = tl.load(sin + t * TURNED + pair, turned, 0.0)
-    s = tl.where(d < TURNED, -s, s)
     if part == 0:
         w = tl.load(q_norm + d, inside, 0.0).to(tl.float32)
         w_other = tl.load(q_norm + other, inside, 0.0).to(tl.float32)
     else:
         w = tl.load(k_norm + d, inside, 0.0).to(tl.float32)
         w_other = tl.load(k_norm + other, inside, 0.0).to(tl.float32)
+    wait_for_inputs()
+    c = tl.load(cos + t * TURNED + pair, turned, 1.0)
+    s = tl.load(sin + t * TURNED + pair, turned, 0.0)
+    s = tl.where(d < TURNED, -s, s)
     rows = x + t * stride + (part * HEADS + h)[:, None] * WIDTH
     a = tl.load(rows + d, mask, 0.0).to(tl.float32)
     # the same bytes once more, from the first-level cache

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..overlap import OVERLAP, wait_for_inputs
 from . import Choice
 from . import route as op
 
@@ -82,6 +83,7 @@ def route(
             triton.next_power_of_2(each),
             # maxima stay inside one warp, where they take one instruction
             num_warps=1,
+            **OVERLAP,
         )
     return weights, experts
 
@@ -101,6 +103,7 @@ def _logits(x: Tensor, router: Tensor, tile: Tile | None) -> Tensor:
                 width,
                 triton.next_power_of_2(width),
                 num_warps=FEW_WARPS,
+                **OVERLAP,
             )
         return sums
     tile = tile or next((t for most, t in TILES if tokens <= most), MANY)
@@ -121,6 +124,7 @@ def _logits(x: Tensor, router: Tensor, tile: Tile | None) -> Tensor:
         triton.knobs.runtime.interpret,
         num_warps=tile.warps,
         num_stages=tile.stages,
+        **OVERLAP,
     )
     return sums
 
@@ -140,6 +144,7 @@ def _logits_of_few(
     d = tl.arange(0, COLUMNS)
     inside = d < WIDTH
     w = tl.load(router + e * WIDTH + d, inside, 0.0)
+    wait_for_inputs()
     for t in tl.static_range(TOKENS):
         row = tl.load(x + t * x_stride + d, inside, 0.0).to(tl.float32)
         tl.store(sums + t * tl.num_programs(0) + e, tl.sum(w * row, 0))
@@ -184,6 +189,7 @@ def _logits_of_tile(
     row = tl.minimum(t, tokens - 1).to(tl.int64) * x_stride
     expert = tl.minimum(e, num - 1) * WIDTH
     total = tl.zeros((EXPERTS, ROWS), tl.float32)
+    wait_for_inputs()
     for step in range(STEPS):
         k = (s * STEPS + step) * COLUMNS + d
         # parts that do not come out even end in zeros
@@ -235,6 +241,7 @@ def _choose(
     at = g[:, None] * EACH + i[None, :]
     e = tl.where(inside, at, NUM)
     logit = tl.zeros((GROUP_ROWS, COLUMNS), tl.float32)
+    wait_for_inputs()
     for s in tl.static_range(SPLITS):
         logit += tl.load(sums + (s * tokens + t) * NUM + at, inside, 0.0)
     score = tl.sigmoid(logit)

@@ -1,0 +1,34 @@
+"""Programmatic dependent launch: a kernel of a decode step starts while the one before it ends.
+
+A kernel launched with **OVERLAP may ask for its weights first, then calls `wait_for_inputs()`, and
+only after that reads what earlier kernels wrote, or stores anything. Weights are safe to read
+early: what writes them (a copy, a load) is no such kernel and has ended by then.
+"""
+# a kernel's language has no types
+# pyright: reportGeneralTypeIssues=false
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+# the instructions came with Hopper; an interpreter has none
+OVERLAPS = tl.constexpr(
+    not triton.knobs.runtime.interpret
+    and torch.cuda.is_available()
+    and torch.cuda.get_device_capability() >= (9, 0)
+)
+# options of a launch
+OVERLAP = {"launch_pdl": True} if OVERLAPS.value else {}
+
+
+@triton.jit
+def wait_for_inputs():
+    """Wait until all kernels before have ended, then let the next one start. In this order: the
+    next then knows that all but this one have ended.
+    """
+    if OVERLAPS:
+        gdc_wait()
+        gdc_launch_dependents()
