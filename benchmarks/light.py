@@ -27,10 +27,10 @@ BATCHES, CONTEXT, PROMPT = (1, 4, 64, 256), 4096, 8192
 # different prompts that are read; other slots begin as copies of theirs, with tokens of their own
 PROMPTS = 32
 STEPS = 192
-# the median relative error of a row that kernels may have beside bodies. A first product differs by
-# d = 0.2 to 0.4 %, the rounding of its bfloat16 outputs and of the tensor cores' sums; quantising
-# what differs by d to e4m3 numbers, which lie 9 % apart, moves d / 9 % of them by one step: an error
-# of sqrt(9 % d). So 2 to 3 % after one more product, and twice that after MLA's two more
+# the median relative error of a row that kernels may have beside bodies. A first product differs
+# by d = 0.2 to 0.4 %, the rounding of its bfloat16 outputs and of the tensor cores' sums. e4m3
+# numbers lie 9 % apart, so that quantising it moves d / 9 % of them by one step: an error of
+# sqrt(9 % d). That is 2 to 3 % after one more product, and twice that after MLA's two more
 MOST_APART = {"Lightning mixer": 4e-2, "Mla mixer": 8e-2, "ffn": 5e-2}
 
 Report = dict[str, Any]
@@ -223,7 +223,8 @@ def main(*arguments: str) -> int:
     parts = [a for a in arguments if "=" not in a] or ["check", "decode", "prefill", "profile"]
     device = torch.device("cuda")
     blocks = options.get("scales") == "blocks"
-    report: Report = {"about": about(device), "weights": "random: speed only", "blocks": blocks}
+    facts = about(device) | {"command": " ".join(["python3 -m benchmarks.light", *arguments])}
+    report: Report = {"about": facts, "weights": "random: speed only", "blocks": blocks}
     print(json.dumps(report["about"]), flush=True)
     if "check" in parts:
         report["check"] = check(device, blocks)

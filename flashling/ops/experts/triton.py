@@ -37,7 +37,7 @@ class Few:
 
     gate_up: int = 4
     gate_up_warps: int = 4
-    down: int = 4
+    down: int = 16
     down_warps: int = 4
 
 
@@ -55,8 +55,9 @@ class Many:
     stages: int
 
 
-# up to so many tokens hardly share an expert: 4 meet 30 of 256 in 32 pairs
-FEW_TOKENS = 4
+# more tokens, although they hardly share an expert (4 meet 30 of 256 in 32 pairs), are quicker on
+# the tensor cores
+FEW_TOKENS = 2
 # the most that an expert's mean number of tokens may be, and the tile. One tile should hold all
 # of them, or the weights are read twice. 16 KiB of weights a stage, 4 stages and 2 or 3 programs
 # a multiprocessor keep the memory busy
@@ -272,53 +273,39 @@ def _few_gate_up_kernel(
 @triton.jit
 def _few_down_kernel(
     hidden,
-    weights,
     chosen,
     numbers,
     scale,
     shared_numbers,
     shared_scale,
-    out,
+    found,
     D: tl.constexpr,
     F: tl.constexpr,
     SLOTS: tl.constexpr,
-    SHARED: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
 ):
-    """out [T, D]: ROWS of one token, its slots in order. All weights are asked for before the first
-    is used: the experts lie far apart in memory, and one wait for its pages is enough."""
-    token, first = tl.program_id(1), tl.program_id(0) * ROWS
+    """found [T, S, D]: ROWS of one token and slot. One expert after another: programs that read
+    nine at once would all wait for the addresses of nine regions of memory."""
+    token, slot = tl.program_id(1), tl.program_id(2)
+    first = tl.program_id(0) * ROWS
     columns = tl.arange(0, F)
     at = (first + tl.arange(0, ROWS))[:, None] * F + columns[None, :]
-    SCALES: tl.constexpr = D // BLOCK * (F // BLOCK) if BLOCKS else D
-    dtype: tl.constexpr = out.dtype.element_ty
-    chosen += token * SLOTS
-    weights += token * SLOTS
-    hidden += token * (SLOTS + SHARED) * F
-    w = ()
-    s = ()
-    for slot in tl.static_range(SLOTS):
-        expert = tl.load(chosen + slot)
-        w = w + (tl.load(numbers + expert * (D * F) + at),)
-        s = s + (_scales(scale + expert * SCALES, first, ROWS, F, BLOCKS),)
-    if SHARED:
-        w = w + (tl.load(shared_numbers + at),)
-        s = s + (_scales(shared_scale, first, ROWS, F, BLOCKS),)
-    # the experts were chosen before the kernel that is waited for here
+    # the experts were chosen before the kernel that is waited for below
+    if slot < SLOTS:
+        expert = tl.load(chosen + token * SLOTS + slot)
+        w = numbers + expert * (D * F)
+        s = scale + expert * (D // BLOCK * (F // BLOCK) if BLOCKS else D)
+    else:
+        w, s = shared_numbers, shared_scale
+    down = tl.load(w + at)
+    down_scale = _scales(s, first, ROWS, F, BLOCKS)
     wait_for_inputs()
-    x = ()
-    for slot in tl.static_range(SLOTS + SHARED):
-        x = x + (tl.load(hidden + slot * F + columns),)
-    total = tl.zeros((ROWS,), tl.float32)
-    for slot in tl.static_range(SLOTS + SHARED):
-        row, row_scale = _quantised(x[slot], BLOCKS)
-        part = _product(w[slot], s[slot], row, row_scale, BLOCKS)
-        part = _to(part, dtype).to(tl.float32)
-        if slot < SLOTS:
-            part *= tl.load(weights + slot)
-        total += part
-    tl.store(out + token * D + first + tl.arange(0, ROWS), _to(total, dtype))
+    pair = token * tl.num_programs(2) + slot
+    row, row_scale = _quantised(tl.load(hidden + pair * F + columns), BLOCKS)
+    part = _product(down, down_scale, row, row_scale, BLOCKS)
+    to = found + pair * D + first
+    tl.store(to + tl.arange(0, ROWS), _to(part, found.dtype.element_ty))
 
 
 def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile: Few) -> Tensor:
@@ -326,7 +313,7 @@ def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile
     tokens, k = chosen.shape
     slots = k + (shared is not None)
     first, second = shared or (gate_up, down)
-    between, out = x.new_empty(tokens, slots, hidden), torch.empty_like(x)
+    between, found = x.new_empty(tokens, slots, hidden), x.new_empty(tokens, slots, width)
     facts = {"D": width, "F": hidden, "SLOTS": k, "BLOCKS": gate_up.group is not None, **OVERLAP}
     _few_gate_up_kernel[(hidden // tile.gate_up, tokens, slots)](
         *(x, chosen, gate_up.numbers, gate_up.scale, first.numbers, first.scale, between),
@@ -334,14 +321,13 @@ def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile
         num_warps=tile.gate_up_warps,
         **facts,
     )
-    _few_down_kernel[(width // tile.down, tokens)](
-        *(between, weights, chosen, down.numbers, down.scale, second.numbers, second.scale, out),
-        SHARED=slots - k,
+    _few_down_kernel[(width // tile.down, tokens, slots)](
+        *(between, chosen, down.numbers, down.scale, second.numbers, second.scale, found),
         ROWS=tile.down,
         num_warps=tile.down_warps,
         **facts,
     )
-    return out
+    return combine(found[:, :k], weights, found[:, k] if shared else None)
 
 
 @triton.jit
@@ -529,6 +515,8 @@ def _combine_kernel(
     shared,
     out,
     D,
+    found_stride,
+    shared_stride,
     SLOTS: tl.constexpr,
     SHARED: tl.constexpr,
     BLOCK_D: tl.constexpr,
@@ -538,22 +526,25 @@ def _combine_kernel(
     total = tl.zeros((BLOCK_D,), tl.float32)
     wait_for_inputs()
     for slot in tl.static_range(SLOTS):
-        part = tl.load(found + (token * SLOTS + slot) * D + at, mask=at < D, other=0.0)
+        part = tl.load(found + token * found_stride + slot * D + at, mask=at < D, other=0.0)
         total += part.to(tl.float32) * tl.load(weights + token * SLOTS + slot)
     if SHARED:
-        total += tl.load(shared + token * D + at, mask=at < D, other=0.0).to(tl.float32)
+        own = tl.load(shared + token * shared_stride + at, mask=at < D, other=0.0)
+        total += own.to(tl.float32)
     tl.store(out + token * D + at, _to(total, out.dtype.element_ty), mask=at < D)
 
 
 def combine(found: Tensor, weights: Tensor, shared: Tensor | None) -> Tensor:
     """found [T, k, D] weighted by weights [T, k] and summed in slot order, then shared [T, D]:
-    [T, D], in float32, rounded once.
+    [T, D], in float32, rounded once. The rows of a token lie end to end.
     """
     tokens, k, width = found.shape
+    assert found.stride()[1:] == (width, 1) and (shared is None or shared.stride(1) == 1)
     out = found.new_empty(tokens, width)
     block = min(1024, triton.next_power_of_2(width))
+    last = out if shared is None else shared
     _combine_kernel[(tokens, triton.cdiv(width, block))](
-        *(found, weights, out if shared is None else shared, out, width),
+        *(found, weights, last, out, width, found.stride(0), last.stride(0)),
         SLOTS=k,
         SHARED=shared is not None,
         BLOCK_D=block,
