@@ -223,7 +223,7 @@ def main(*arguments: str) -> int:
     parts = [a for a in arguments if "=" not in a] or ["check", "decode", "prefill", "profile"]
     device = torch.device("cuda")
     blocks = options.get("scales") == "blocks"
-    facts = about(device) | {"command": " ".join(["python3 -m benchmarks.light", *arguments])}
+    facts = about(device) | {"command": " ".join(["python3 -m benchmarks.light", *parts])}
     report: Report = {"about": facts, "weights": "random: speed only", "blocks": blocks}
     print(json.dumps(report["about"]), flush=True)
     if "check" in parts:

@@ -353,7 +353,7 @@ def main(*arguments: str) -> int:
     """Measure the parts named, all unless told."""
     options = dict(a.split("=", 1) for a in arguments if "=" in a)
     parts = [a for a in arguments if "=" not in a] or list(PARTS)
-    command = " ".join(["python3 -m benchmarks.sweeps", *arguments])
+    command = " ".join(["python3 -m benchmarks.sweeps", *parts])
     report: Report = {"about": about(torch.device("cuda")) | {"command": command}}
     for part in parts:
         report[part] = PARTS[part]()
