@@ -5,7 +5,7 @@ only after that reads what earlier kernels wrote, or stores anything. Weights ar
 early: what writes them (a copy, a load) is no such kernel and has ended by then.
 """
 # a kernel's language has no types
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
