@@ -34,8 +34,8 @@ class Engine:
     slots: sequences that run at once. pages: of 64 tokens, for running sequences and checkpoints
     together. budget: rows of a step. checkpoint_bytes: for states that are kept. drafts: tokens
     guessed ahead, from the text itself and by the MTP layer if the model has one. queue: requests
-    that may wait. tiers: where what the device gives up goes, and sessions are parked. exact: the
-    same bits, too, whatever the company, the chunks, the cache and the drafts; slow, and for the CPU.
+    that may wait. tiers: where what the device gives up goes, and sessions are parked. exact:
+    the same bits whatever the company, the chunks, the cache and the drafts; slow, CPU only.
     """
 
     def __init__(
