@@ -296,6 +296,27 @@ def test_rows_do_not_see_their_company(dtype: torch.dtype, name: str) -> None:
                 assert torch.equal(call(slice(a, b)), want[a:b]), (a, b)
 
 
+@BOTH
+def test_rows_do_not_see_where_threads_share_them(dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    x, gate = (torch.randn(501, 96, generator=g).to(dtype) for _ in range(2))
+    calls: list[Callable[[slice], Tensor]] = [
+        lambda s: ops.swiglu(torch.cat([gate[s], x[s]], -1)),
+        lambda s: ops.group_norm_gate(x[s], x[0], gate[s], 3),
+    ]
+    threads = torch.get_num_threads()
+    # three share a tensor in the middle of rows
+    torch.set_num_threads(3)
+    try:
+        with ops.exactly():
+            for call in calls:
+                alone = torch.cat([call(slice(i, i + 1)) for i in range(501)])
+                for count in range(401, 502, 5):
+                    assert torch.equal(call(slice(0, count)), alone[:count])
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_exact_mode_is_for_the_cpu() -> None:
     with torch.device("meta"):
         model = Ling(TOY)
