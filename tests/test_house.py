@@ -30,6 +30,8 @@ RAISED: dict[str, tuple[int, str]] = {
     "config.py": (480, "the published keys and the presets of a family are one list"),
     "llm.py": (330, "the one face of a model: each way to ask it is a method"),
 }
+# constructors that may take more than their eight, each with its reason
+MORE = {"engine/engine.py": (9, "what can be said of an engine is one flat list")}
 LIGHT = ("torch", "numpy", "safetensors", "tokenizers", "triton")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -156,7 +158,8 @@ def test_parameter_budget() -> None:
             bool(a.args) and a.args[0].arg in ("self", "cls")
         )
         # a command's flags are its parameters, budgeted apart: ten
-        if count > (11 if room(f) == "cli" else PARAMETERS):
+        more = node.name == "__init__" and MORE.get(str(f.relative_to(PACKAGE)))
+        if count > (more[0] if more else 11 if room(f) == "cli" else PARAMETERS):
             wide.append(f"{f.relative_to(ROOT)}:{node.lineno} {node.name}: {count} parameters")
     assert not wide
 

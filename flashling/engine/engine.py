@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -33,7 +34,8 @@ class Engine:
     slots: sequences that run at once. pages: of 64 tokens, for running sequences and checkpoints
     together. budget: rows of a step. checkpoint_bytes: for states that are kept. drafts: tokens
     guessed ahead, from the text itself and by the MTP layer if the model has one. queue: requests
-    that may wait. tiers: where what the device gives up goes, and sessions are parked.
+    that may wait. tiers: where what the device gives up goes, and sessions are parked. exact:
+    the same bits whatever the company, the chunks, the cache and the drafts; slow, CPU only.
     """
 
     def __init__(
@@ -46,9 +48,12 @@ class Engine:
         drafts: int = 0,
         queue: int = 1024,
         tiers: Tiers | None = None,
+        exact: bool = False,
     ) -> None:
         self.model, self.device = model, model.head.device
-        self.budget, self.drafts, self.queue = budget, drafts, queue
+        if exact and self.device.type != "cpu":
+            raise ValueError(f"exact mode runs on the CPU; the model is on {self.device}")
+        self.budget, self.drafts, self.queue, self.exact = budget, drafts, queue, exact
         self.room = Room(model, slots, pages, checkpoint_bytes, tiers)
         self.guesser = Guesser(model, self.room.cache) if drafts and len(model.mtp) else None
         self.waiting: list[Sequence] = []
@@ -103,7 +108,8 @@ class Engine:
                 s.drafts = propose(s.tokens, most) or s.drafts[:most]
         steps = plan(self.running, self.budget)
         if steps:
-            self._run(steps)
+            with ops.exactly() if self.exact else nullcontext():
+                self._run(steps)
         told, self._told = self._told, []
         return told
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ops
@@ -47,7 +46,7 @@ class Ling(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden [..., D] -> logits [..., vocab], float32 (float64 stays)."""
-        return ops.wide(F.linear(hidden, self.head))
+        return ops.wide(ops.product(hidden, self.head))
 
     def mtp_hidden(
         self,

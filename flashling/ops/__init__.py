@@ -1,5 +1,6 @@
 """Ops: functions with a meaning (the plain body), kernels by device, and their cases."""
 
+from .exact import exactly, product
 from .experts import experts, swiglu
 from .experts import load as expert_load
 from .lightning import CHUNK, Carry, Grid, lightning, lightning_decode, slopes
@@ -22,6 +23,7 @@ __all__ = [
     "Weight",
     "add_norm",
     "choose",
+    "exactly",
     "expert_load",
     "experts",
     "frequencies",
@@ -38,6 +40,7 @@ __all__ = [
     "norm",
     "op",
     "philox",
+    "product",
     "quantise",
     "queries_keys",
     "rotary_table",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..exact import product, silu
 from ..linear import Weight, linear
 from ..op import op, wide
 
@@ -14,7 +14,7 @@ from ..op import op, wide
 def swiglu(x: Tensor) -> Tensor:
     """x [..., 2F], gate then up -> silu(gate) * up [..., F]."""
     gate, up = x.chunk(2, -1)
-    return F.silu(gate) * up
+    return silu(gate) * up
 
 
 @op(cuda=".grouped:grouped_matmul")
@@ -27,7 +27,7 @@ def grouped_matmul(x: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
     at = 0
     for expert, count in enumerate(counts.tolist()):
         if count:
-            outs.append(F.linear(x[at : at + count], weight[expert]))
+            outs.append(product(x[at : at + count], weight[expert]))
             at += count
     return torch.cat(outs) if outs else x.new_empty(0, weight.shape[1])
 

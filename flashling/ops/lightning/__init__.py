@@ -10,6 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from ..exact import is_exact, matmul
 from ..op import op, wide
 
 CHUNK = 64
@@ -138,7 +139,8 @@ def lightning(
     """
     c, num_heads = grid.chunk, q.shape[1]
     s = decay.to(q.device, wide(q).dtype)
-    if carry is not None and len(q) == len(grid.tails):
+    # in exact mode a single row too is a row of its chunk's tile
+    if carry is not None and len(q) == len(grid.tails) and not is_exact():
         return _one_row_each(q, k, v, s, grid, carry)
     q, k, v = (_on_grid(x, grid) for x in (q, k, v))
     if carry is not None:
@@ -147,12 +149,12 @@ def lightning(
     n = torch.arange(c, device=q.device)
     ahead = (n[:, None] - n).to(s.dtype)
     mask = torch.exp(-s[:, None, None] * ahead.clamp(min=0)).masked_fill(ahead < 0, 0)
-    scores = (wq @ wk.mT) * mask
-    out = wide(scores.to(v.dtype)) @ wv
+    scores = matmul(wq, wk.mT) * mask
+    out = matmul(wide(scores.to(v.dtype)), wv)
     states = _states(wk, wv, s, grid, carry)
     if states is not None:
         reach = torch.exp(-s[:, None] * (n + 1).to(s.dtype))[..., None]  # [H, C, 1]
-        out = out + (wq @ states) * reach
+        out = out + matmul(wq, states) * reach
     if carry is not None:
         _keep(k, v, states, grid, carry)
     flat = out.transpose(1, 2).reshape(-1, num_heads, v.shape[-1])
@@ -249,7 +251,7 @@ def _states(k: Tensor, v: Tensor, s: Tensor, grid: Grid, carry: Carry | None) ->
     found = [now]
     if grid.steps:
         closed = torch.cat([chunks for _, chunks in grid.steps])
-        sums = (k.index_select(0, closed) * fade).mT @ v.index_select(0, closed)
+        sums = matmul((k.index_select(0, closed) * fade).mT, v.index_select(0, closed))
         # split, not slices: its gradient is one concatenation
         parts = sums.split([len(chunks) for _, chunks in grid.steps])
         for (keep, _), part in zip(grid.steps, parts, strict=True):

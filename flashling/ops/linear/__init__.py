@@ -5,9 +5,9 @@ themselves.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..exact import product
 from ..op import op, wide
 from .int4 import Int4
 
@@ -78,13 +78,13 @@ def linear(x: Tensor, weight: Weight) -> Tensor:
     row's scale first. For a weight of four bits x stays as it is, and the sum is rounded once.
     """
     if isinstance(weight, Tensor):
-        return F.linear(x, weight)
+        return product(x, weight)
     kind = wide(x).dtype
     if isinstance(weight, Int4):
-        return F.linear(x.to(kind), weight.unpack(kind)).to(x.dtype)
+        return product(x.to(kind), weight.unpack(kind)).to(x.dtype)
     numbers, scale = quantise(x, weight.group)
     if weight.group is None:
-        found = F.linear(numbers.to(kind), weight.numbers.to(kind))
+        found = product(numbers.to(kind), weight.numbers.to(kind))
         return (found * scale.to(kind)[:, None] * weight.scale.to(kind)).to(x.dtype)
     rows = numbers.to(kind).unflatten(-1, (-1, BLOCK)) * scale.to(kind)[..., None]
-    return F.linear(rows.flatten(-2), weight.unpack(kind)).to(x.dtype)
+    return product(rows.flatten(-2), weight.unpack(kind)).to(x.dtype)

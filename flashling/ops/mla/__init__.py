@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..exact import is_exact, matmul, product
 from ..op import op, wide
+
+BLOCK = 64
 
 
 @dataclass
@@ -66,6 +69,9 @@ def mla_expanded(
     q [T, H, N + P] (no-rope part, then rotated part), latent [T, R + P] (normed latent, then the
     rotated key that all heads share), kv_b [H * (N + V), R] -> [T, H, V]. Softmax in float32.
     """
+    if is_exact():
+        contexts = [latent[a:b] for a, b in zip(docs.starts, docs.starts[1:], strict=False)]
+        return _in_blocks(q, contexts, kv_b, value_dim, docs.starts)
     k, v = expand(latent, kv_b, q.shape[1], value_dim)
     outs = []
     for rows, real in docs.groups:
@@ -97,6 +103,8 @@ def mla_absorbed(
     q [T, H, N + P]; contexts[n] [L_n, R + P] holds every latent of sequence n, the step's own
     last, so query row i of its n rows sees the first L_n - n + i + 1. Returns [T, H, V].
     """
+    if is_exact():
+        return _in_blocks(q, contexts, kv_b, value_dim, starts)
     seen, wv = _absorb(q, kv_b, value_dim)
     rank = kv_b.shape[1]
     outs = []
@@ -138,6 +146,9 @@ def mla_paged(
     them. Entries of the table beyond a length are not followed, what a page holds beyond it is
     not seen, and a length of zero gives zeros. Returns [N, H, V].
     """
+    if is_exact():
+        kept = [pages[row.long()].flatten(0, 1)[:n] for row, n in zip(table, lengths, strict=True)]
+        return _in_blocks(q, kept, kv_b, value_dim, range(len(q) + 1))
     size, rank = pages.shape[1], kv_b.shape[1]
     seen, wv = _absorb(q, kv_b, value_dim)
     hidden = torch.arange(table.shape[1] * size, device=q.device) >= lengths[:, None]  # [N, L]
@@ -155,9 +166,47 @@ def mla_over(q: Tensor, context: Tensor, kv_b: Tensor, value_dim: int) -> Tensor
     """Expanded attention of the last rows of one sequence: q [n, H, N + P] over context
     [L, R + P] whose last n rows are the queries' own. Returns [n, H, V].
     """
+    if is_exact():
+        return _in_blocks(q, [context], kv_b, value_dim, (0, len(q)))
     k, v = expand(context, kv_b, q.shape[1], value_dim)
     place = torch.arange(len(context), device=q.device)
     seen = place <= len(context) - len(q) + torch.arange(len(q), device=q.device)[:, None]
     a, b, c = (x.transpose(0, 1)[None] for x in (q, k, v))
     out = F.scaled_dot_product_attention(a, b, c, attn_mask=seen, scale=q.shape[-1] ** -0.5)
     return out[0].transpose(0, 1)
+
+
+def _in_blocks(
+    q: Tensor, contexts: Sequence[Tensor], kv_b: Tensor, value_dim: int, starts: Sequence[int]
+) -> Tensor:
+    """All forms in exact mode, arguments as of `mla_absorbed`: absorbed, so that a row's sums do
+    not depend on who else reads the latents.
+    """
+    wk, wv = halves(kv_b, q.shape[1], value_dim)
+    plain, turned = q.split([wk.shape[1], q.shape[-1] - wk.shape[1]], -1)
+    seen = torch.cat([matmul(plain.transpose(0, 1), wk).transpose(0, 1), turned], -1)
+    spans = zip(starts, starts[1:], contexts, strict=False)
+    mixed = [_block_by_block(seen[a:b], c, kv_b.shape[1], q.shape[-1]) for a, b, c in spans]
+    return matmul(torch.cat(mixed).transpose(0, 1), wv.mT).transpose(0, 1)
+
+
+def _block_by_block(rows: Tensor, context: Tensor, rank: int, width: int) -> Tensor:
+    """The last rows [n, H, R + P] of a sequence over its latents [L, R + P] -> [n, H, R]: a running
+    softmax over blocks of 64 keys. A block that a row does not see leaves its bits alone.
+    """
+    place = len(context) - len(rows) + torch.arange(len(rows), device=rows.device)
+    top = wide(rows).new_full((*rows.shape[:2], 1), -torch.inf)
+    total, mixed = torch.zeros_like(top), wide(rows).new_zeros(*rows.shape[:2], rank)
+    for at in range(0, len(context), BLOCK):
+        block = context.new_zeros(BLOCK, context.shape[1])
+        block[: len(context) - at] = context[at : at + BLOCK]
+        scores = wide(product(rows, block)) * width**-0.5
+        hidden = at + torch.arange(BLOCK, device=rows.device) > place[:, None]
+        scores = scores.masked_fill(hidden[:, None], -torch.inf)
+        new = top.maximum(scores.amax(-1, keepdim=True))
+        weights, fade = torch.exp(scores - new), torch.exp(top - new)
+        total = total * fade + weights.sum(-1, keepdim=True)
+        mixed = mixed * fade + wide(product(weights.to(block.dtype), block[:, :rank].T))
+        top = new
+    # a row that sees a key has a total of at least one; one that sees none gives zeros
+    return (mixed / total.clamp(min=1)).to(context.dtype)

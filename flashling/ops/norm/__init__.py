@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from ..exact import sigmoid
 from ..op import op, wide
 
 
@@ -40,4 +40,4 @@ def group_norm_gate(
     """
     f = wide(x).unflatten(-1, (groups, -1))
     f = (f * (f.square().mean(-1, keepdim=True) + eps).rsqrt()).flatten(-2)
-    return (f * wide(weight) * torch.sigmoid(wide(gate))).to(gate.dtype)
+    return (f * wide(weight) * sigmoid(wide(gate))).to(gate.dtype)

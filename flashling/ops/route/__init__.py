@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..exact import product, sigmoid
 from ..op import op, wide
 
 
@@ -29,7 +29,7 @@ def route(x: Tensor, router: Tensor, bias: Tensor, choice: Choice) -> tuple[Tens
     Sigmoid scores in float32; the bias takes part in the selection only. A group's score is the
     sum of its two best; ties go to the lowest index. Weights are normalised, then scaled.
     """
-    scores = torch.sigmoid(F.linear(wide(x), wide(router).to(wide(x).dtype)))
+    scores = sigmoid(product(wide(x), wide(router).to(wide(x).dtype)))
     biased = scores + bias.to(scores.dtype)
     grouped = biased.unflatten(-1, (choice.groups, -1))  # [T, G, E / G]
     best = grouped.topk(min(2, grouped.shape[-1]), -1).values.sum(-1)
