@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -60,7 +61,27 @@ class Engine:
         """Queue a request; its number. ValueError if it can never run, Overloaded if the queue is
         full.
         """
+        return self.add_samples(request, 1)[0]
+
+    def add_samples(self, request: Request, count: int) -> list[int]:
+        """As `add`, so many samples of one request, numbered from its `sample` on. One of them
+        reads the prompt, the others wait and go on from its end.
+        """
+        self._check(request, count)
+        guides = [request.guide() if request.guide else None for _ in range(count)]
+        numbers = range(self._next, self._next + count)
+        for n, (number, guide) in enumerate(zip(numbers, guides, strict=True)):
+            own = replace(request, sample=request.sample + n)
+            usage, tokens = Usage(len(own.prompt)), list(own.prompt)
+            s = Sequence(number, own, number, numbers[0], usage, tokens, guide=guide)
+            self.waiting.append(s)
+        self._next += count
+        return list(numbers)
+
+    def _check(self, request: Request, count: int) -> None:
         vocab, most = self.model.config.vocab_size, len(request.prompt) + 1
+        if count < 1:
+            raise ValueError(f"{count} samples are asked for; ask for 1 at least")
         if not request.prompt:
             raise ValueError("a prompt is empty; give at least one token")
         if not 0 <= min(request.prompt) <= max(request.prompt) < vocab:
@@ -73,14 +94,10 @@ class Engine:
             raise ValueError(
                 f"{most - 1} tokens leave no room of {self._limit()}; shorten the prompt"
             )
-        if len(self.waiting) >= self.queue:
+        if count > self.queue:
+            raise ValueError(f"{count} samples for a queue of {self.queue}; ask for fewer")
+        if len(self.waiting) + count > self.queue:
             raise Overloaded(len(self.waiting), 1.0 + len(self.waiting) / 10)
-        usage, number = Usage(len(request.prompt)), self._next
-        s = Sequence(number, request, number, usage, list(request.prompt))
-        s.guide = request.guide() if request.guide else None
-        self.waiting.append(s)
-        self._next += 1
-        return number
 
     def abort(self, number: int) -> bool:
         """End a request; False if there is none of that number. Its last event comes with the
@@ -223,16 +240,22 @@ class Engine:
         self.room.leave(s)
 
     def _admit(self) -> None:
-        """Let those in that wait, the most urgent first."""
+        """Let those in that wait, the most urgent first; samples only when their prompt is not
+        being read by another of them.
+        """
         self.waiting.sort(key=lambda s: (-s.request.priority, s.order))
-        while self.waiting:
-            s = self.waiting[0]
+        reading = {r.group for r in self.running if r.done < len(r.prompt) - 1}
+        for s in list(self.waiting):
+            if s.group in reading:
+                continue
             if not self.room.free_slots and not self._park_for(s):
                 return
             if not self.room.enter(s, min(s.most, self._limit()), not self.running):
                 return
-            self.waiting.pop(0)
+            self.waiting.remove(s)
             self.running.append(s)
+            if s.done < len(s.prompt) - 1:
+                reading.add(s.group)
 
     def _park_for(self, s: Sequence) -> bool:
         """Take the slot of the least urgent sequence if it is less urgent than `s`; it goes on
