@@ -194,6 +194,8 @@ class LLM:
         """Continue one prompt or several, texts or tokens, as they are: `n` answers to each, one
         prompt's after the other's. All run together.
         """
+        if n < 1:
+            raise ValueError(f"{n} samples are asked for; ask for 1 at least")
         is_one = isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int))
         several: Any = [prompts] if is_one else prompts
         requests = [self._request(self._tokens(p), sampling, schema=schema) for p in several]
