@@ -101,7 +101,7 @@ def test_tasks_share_the_engine_and_are_cancelled_alone(llm: LLM) -> None:
         return answers, events
 
     empty = LLM.of(llm.model, llm.tokenizer)
-    empty.template = lambda *_: []
+    empty.prompts.template = lambda *_: []
     answers, events = asyncio.run(talk())
     prompt = llm.prompt(HELLO)
     want = [oracles(llm, prompt, replace(HOT, seed=seed)) for seed in range(4)]
