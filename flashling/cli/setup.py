@@ -17,11 +17,11 @@ def load(model: str, dtype: str | None = None, chat_template: str | None = None)
     """
     from ..llm import LLM
 
-    llm = LLM.load(model, dtype)
+    llm = LLM(model, dtype)
     if chat_template is not None:
         from ..text.jinja import template
 
-        llm.template = template(Path(chat_template), llm.tokenizer)
+        llm.prompts.template = template(Path(chat_template), llm.tokenizer)
     return llm
 
 
