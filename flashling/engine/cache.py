@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,10 +39,11 @@ class Snapshot:
 
 
 class Cache:
-    """Slots and pages, allocated once.
+    """Slots and pages, allocated once, with a spare one of each that belongs to nobody.
 
     state [S, L, H, K, V] float32 (float64 in float64) before each slot's open chunk; tail
-    [S, L, 2, C, H, K] its keys and values; pages [P, M, 64, R + P] latents.
+    [S, L, 2, C, H, K] its keys and values; pages [P, M, 64, R + P] latents; table [S, P] int32 the
+    pages of each slot in order, the spare one after them.
     """
 
     def __init__(
@@ -58,12 +60,16 @@ class Cache:
         self.attend_at = {layer: i for i, layer in enumerate(config.mla_layers)}
         scans, attends = len(self.scan_at), len(self.attend_at)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        shape = slots, scans, heads, width, width
+        self.spare_slot = slots
+        shape = slots + 1, scans, heads, width, width
         self.state = torch.zeros(shape, dtype=wide, device=device)
-        shape = slots, scans, 2, ops.CHUNK, heads, width
+        shape = slots + 1, scans, 2, ops.CHUNK, heads, width
         self.tail = torch.zeros(shape, dtype=dtype, device=device)
-        shape = pages, attends, PAGE, config.latent_dim
+        shape = pages + 1, attends, PAGE, config.latent_dim
         self.pages = torch.zeros(shape, dtype=dtype, device=device)
+        most = min(pages, -(-config.max_position_embeddings // PAGE))
+        shape = slots + 1, max(most, 1)
+        self.table = torch.full(shape, pages, dtype=torch.int32, device=device)
 
     def carry(self, layer: int, slots: Tensor) -> ops.Carry:
         """One Lightning layer of some slots."""
@@ -73,6 +79,10 @@ class Cache:
     def latents(self, layer: int) -> Tensor:
         """Pages [P, 64, R + P] of one MLA layer."""
         return self.pages[:, self.attend_at[layer]]
+
+    def lay(self, slot: int, pages: Sequence[int]) -> None:
+        """Say which pages a slot has."""
+        self.table[slot, : len(pages)] = torch.tensor(pages, dtype=torch.int32)
 
     def clear(self, slot: int) -> None:
         """Empty a slot: the next sequence must not begin with another's state."""

@@ -18,6 +18,7 @@ from .past import Paged
 from .request import Event, Request, Sequence, Usage
 from .room import Room
 from .scheduler import Plan, plan
+from .steps import Steps
 from .tiers import Tiers
 
 
@@ -56,6 +57,8 @@ class Engine:
             raise ValueError(f"exact mode runs on the CPU; the model is on {self.device}")
         self.budget, self.drafts, self.queue, self.exact = budget, drafts, queue, exact
         self.room = Room(model, slots, pages, checkpoint_bytes, tiers)
+        is_cuda = self.device.type == "cuda"
+        self.steps = Steps(model, self.room.cache) if is_cuda else None
         self.guesser = Guesser(model, self.room.cache) if drafts and len(model.mtp) else None
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
@@ -84,21 +87,9 @@ class Engine:
         return list(numbers)
 
     def _check(self, request: Request, count: int) -> None:
-        vocab, most = self.model.config.vocab_size, len(request.prompt) + 1
+        request.check(self.model.config.vocab_size, self._limit())
         if count < 1:
             raise ValueError(f"{count} samples are asked for; ask for 1 at least")
-        if not request.prompt:
-            raise ValueError("a prompt is empty; give at least one token")
-        if not 0 <= min(request.prompt) <= max(request.prompt) < vocab:
-            raise ValueError(f"a prompt holds a token outside of the vocabulary of {vocab}")
-        for name in ("logit_bias", "stop_ids"):
-            for token in getattr(request.sampling, name):
-                if not 0 <= token < vocab:
-                    raise ValueError(f"{name} has token {token}; the vocabulary has {vocab}")
-        if most > self._limit():
-            raise ValueError(
-                f"{most - 1} tokens leave no room of {self._limit()}; shorten the prompt"
-            )
         if count > self.queue:
             raise ValueError(f"{count} samples for a queue of {self.queue}; ask for fewer")
         if len(self.waiting) + count > self.queue:
@@ -142,8 +133,11 @@ class Engine:
     def _run(self, steps: Plan) -> None:
         rows = [(s.tokens + s.drafts)[s.done : s.done + n] for s, n in steps]
         batch = Batch.pack(rows, first=[s.done for s, _ in steps], device=self.device)
-        past = Paged(self.room.cache, batch, [s for s, _ in steps])
-        hidden = self.model(batch, past)
+        sequences = [s for s, _ in steps]
+        if self.steps is not None and len(batch.tokens) == len(sequences):
+            hidden = self.steps.run(sequences)
+        else:
+            hidden = self.model(batch, Paged(self.room.cache, batch, sequences))
         firsts = [s.done for s, _ in steps]
         # the rows that are followed by a draw: the last known token of a sequence and its drafts
         wanted = [
@@ -151,8 +145,9 @@ class Engine:
             for (s, n), b in zip(steps, batch.starts[1:], strict=True)
             if n >= s.left
         ]
-        for (s, n), base, a in zip(steps, past.bases(), batch.starts, strict=False):
-            s.base, known = base, min(n, s.left)
+        for (s, n), a in zip(steps, batch.starts, strict=False):
+            # a full chunk stays open until its next row
+            s.base, known = (s.done + n - 1) // ops.CHUNK * ops.CHUNK, min(n, s.left)
             s.done, s.last = s.done + known, hidden[a + known - 1]
             if s.done in s.stops:
                 self.room.keep(s)
@@ -290,6 +285,8 @@ class Engine:
         self.room.keeper.clear()
         self.room.tiers.update(fingerprint)
         self.model = model
+        if self.steps is not None:
+            self.steps = Steps(model, self.room.cache)
         if self.guesser is not None:
             self.guesser.model = model
 

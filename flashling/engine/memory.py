@@ -13,12 +13,13 @@ from ..ops import CHUNK
 from ..quant import PLANS
 from .cache import PAGE
 from .request import pages_for
+from .steps import SIZES
 
 # a context that every plan must hold, and the one that a live slot is counted with
 LEAST, USUAL = 1024, 4096
 # lost to the allocator: a part of what is free
 SLACK = 0.02
-# nodes and arguments of one recorded step; batches of 1, 2, 4 ... have one each
+# nodes and arguments of one recorded step
 BYTES_PER_GRAPH = 32 << 20
 
 
@@ -255,7 +256,8 @@ def workspace_bytes(config: ModelConfig, wanted: Wanted) -> int:
     Each row of the budget: four copies of the hidden row; of Lightning q, k, v, gate and result,
     q and k in float32 too; the rows of its experts before, between and after. Once: the keys and
     values of the longest context, expanded for one MLA layer. Each drawn row: logits in float32
-    and a sorted copy with its indices. Recorded steps: a constant each, for batches of 1, 2, 4 ...
+    and a sorted copy with its indices. Recorded steps: a constant for each size of a batch. The
+    spare slot and page.
     """
     c, size = config, wanted.dtype.itemsize
     width = c.num_attention_heads * c.head_dim
@@ -265,8 +267,9 @@ def workspace_bytes(config: ModelConfig, wanted: Wanted) -> int:
     head = c.qk_nope_head_dim + c.qk_rope_head_dim + c.v_head_dim
     expanded = wanted.context * c.num_attention_heads * head * size
     logits = wanted.slots * wanted.draws * c.vocab_size * (4 + 4 + 8)
-    graphs = BYTES_PER_GRAPH * (1 + math.ceil(math.log2(wanted.slots)))
-    return wanted.budget * row + expanded + logits + graphs
+    graphs = BYTES_PER_GRAPH * (1 + sum(n < wanted.slots for n in SIZES))
+    costs = Costs.of(c, wanted.dtype)
+    return wanted.budget * row + expanded + logits + graphs + costs.slot + costs.page
 
 
 def _check(wanted: Wanted) -> None:

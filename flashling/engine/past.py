@@ -57,9 +57,34 @@ class Paged:
         """As `Past.scan`, from the slots' states and open chunks."""
         return ops.lightning(q, k, v, decay, self.grid, self.cache.carry(layer, self.slots))
 
-    def bases(self) -> list[int]:
-        """Where the open chunk of each sequence begins after the step."""
-        return [end - left for end, left in zip(self.ends, self.grid.left, strict=True)]
+
+class Stepping:
+    """The past of a step that brings one row to each of some slots; all of it on the device, so
+    that the step can be recorded once and replayed. slots [N] int64; lengths [N] int32: the tokens
+    that they hold, the last tails [N] int32 of them in their open chunks.
+    """
+
+    def __init__(self, cache: Cache, slots: Tensor, lengths: Tensor, tails: Tensor) -> None:
+        self.cache, self.slots, self.tails = cache, slots, tails
+        self.table = cache.table[slots]
+        self.positions = lengths.long()
+        self.lengths = lengths + 1
+        self.page = self.table.gather(1, self.positions[:, None] // PAGE)[:, 0].long()
+        self.place = self.positions % PAGE
+
+    def batch(self, tokens: Tensor) -> Batch:
+        """The rows of the step: one token [N] of each sequence."""
+        return Batch(tokens, self.positions, tuple(range(len(tokens) + 1)))
+
+    def attend(self, layer: int, q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
+        """As `Past.attend`, over the slots' pages."""
+        pages = self.cache.latents(layer)
+        pages[self.page, self.place] = latent
+        return ops.mla_paged(q, pages, self.table, self.lengths, kv_b, value_dim)
+
+    def scan(self, layer: int, q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:
+        """As `Past.scan`, one more row of each open chunk."""
+        return ops.lightning_decode(q, k, v, decay, self.cache.carry(layer, self.slots), self.tails)
 
 
 class Ahead:

@@ -32,6 +32,20 @@ class Request:
     guide: Callable[[], Guide] | None = None
     session: str = ""
 
+    def check(self, vocab: int, limit: int) -> None:
+        """ValueError if a model of `vocab` tokens cannot read it, or not within `limit` tokens."""
+        if not self.prompt:
+            raise ValueError("a prompt is empty; give at least one token")
+        if not 0 <= min(self.prompt) <= max(self.prompt) < vocab:
+            raise ValueError(f"a prompt holds a token outside of the vocabulary of {vocab}")
+        for name in ("logit_bias", "stop_ids"):
+            for token in getattr(self.sampling, name):
+                if not 0 <= token < vocab:
+                    raise ValueError(f"{name} has token {token}; the vocabulary has {vocab}")
+        count = len(self.prompt)
+        if count + 1 > limit:
+            raise ValueError(f"{count} tokens leave no room of {limit}; shorten the prompt")
+
 
 @dataclass
 class Usage:

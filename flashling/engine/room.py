@@ -56,6 +56,7 @@ class Room:
         else:
             self._restore(s, pages_for(most) - whole, match.checkpoint)
             self._account(s, match.known, "device" if match.checkpoint else "")
+        self.cache.lay(s.slot, s.pages)
         return True
 
     @property

@@ -7,7 +7,6 @@ be recorded as a graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,17 +15,20 @@ from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
 from .cache import PAGE, Cache
+from .past import Stepping
+from .steps import Recorded
 
 
 class Rows:
-    """Slots whose lengths are counted on the device: slot s holds lengths[s] tokens in the pages
-    table[s], the last tails[s] of them in its open chunk.
+    """Slots whose lengths are counted on the device: slot s holds lengths[s] tokens, the last
+    tails[s] of them in its open chunk.
     """
 
     def __init__(self, model: Ling, slots: int, positions: int) -> None:
         device, each = model.head.device, -(-positions // PAGE)
         self.cache = Cache(model.config, slots, slots * each, model.dtype, device)
-        self.table = torch.arange(slots * each, dtype=torch.int32, device=device).view(slots, each)
+        for slot in range(slots):
+            self.cache.lay(slot, range(slot * each, (slot + 1) * each))
         self.lengths = torch.zeros(slots, dtype=torch.int32, device=device)
         self.tails = torch.zeros_like(self.lengths)
 
@@ -43,7 +45,7 @@ class Filling:
         self.grid = ops.Grid(batch.starts, (0,) * len(slots), device)
         self.cache.state[self.slots] = 0
         owner = self.slots.repeat_interleave(self.lengths, output_size=len(batch.tokens))
-        self.page = rows.table[owner, batch.positions // PAGE].long()
+        self.page = self.cache.table[owner, batch.positions // PAGE].long()
         self.place = batch.positions % PAGE
 
     def attend(self, layer: int, q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
@@ -60,48 +62,6 @@ class Filling:
         self.rows.lengths[self.slots] = self.lengths
         # a full chunk stays open until its next row
         self.rows.tails[self.slots] = (self.lengths - 1) % ops.CHUNK + 1
-
-
-class Stepping:
-    """The past of a step that brings one row to each of some slots; all of it on the device, so
-    that the step can be recorded once and replayed.
-    """
-
-    def __init__(self, rows: Rows, slots: Tensor) -> None:
-        self.rows, self.cache, self.slots = rows, rows.cache, slots
-        lengths = rows.lengths[slots]
-        self.table, self.tails = rows.table[slots], rows.tails[slots]
-        self.positions = lengths.long()
-        self.lengths = lengths + 1
-        self.page = self.table.gather(1, self.positions[:, None] // PAGE)[:, 0].long()
-        self.place = self.positions % PAGE
-
-    def attend(self, layer: int, q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
-        """As `Past.attend`, over the slots' pages."""
-        pages = self.cache.latents(layer)
-        pages[self.page, self.place] = latent
-        return ops.mla_paged(q, pages, self.table, self.lengths, kv_b, value_dim)
-
-    def scan(self, layer: int, q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:
-        """As `Past.scan`, one more row of each open chunk."""
-        return ops.lightning_decode(q, k, v, decay, self.cache.carry(layer, self.slots), self.tails)
-
-    def commit(self) -> None:
-        """Count the step's rows."""
-        self.rows.lengths[self.slots] = self.lengths
-        self.rows.tails[self.slots] = self.tails % ops.CHUNK + 1
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A recorded step, and what it reads besides the runner: the slots."""
-
-    graph: torch.cuda.CUDAGraph
-    slots: Tensor
-
-    def replay(self) -> None:
-        """Run the step once more."""
-        self.graph.replay()
 
 
 class Runner:
@@ -128,23 +88,15 @@ class Runner:
     @torch.no_grad()
     def step(self, slots: Tensor) -> None:
         """One more token for each of the slots [N] int64, left in `tokens`."""
-        past = Stepping(self.rows, slots)
-        starts = tuple(range(len(slots) + 1))
-        hidden = self.model(Batch(self.tokens[slots], past.positions, starts), past)
-        past.commit()
+        rows = self.rows
+        past = Stepping(rows.cache, slots, rows.lengths[slots], rows.tails[slots])
+        hidden = self.model(past.batch(self.tokens[slots]), past)
+        rows.lengths[slots] = past.lengths
+        rows.tails[slots] = past.tails % ops.CHUNK + 1
         self.tokens[slots] = self.model.logits(hidden).argmax(-1)
 
     def record(self, slots: Sequence[int]) -> Recorded:
         """The step of these slots as a graph; each replay is one step. Two steps are run first,
         so that every kernel is compiled: fill the slots afterwards.
         """
-        at = torch.tensor(slots, device=self.device)
-        side = torch.cuda.Stream()
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                self.step(at)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self.step(at)
-        return Recorded(graph, at)
+        return Recorded(self.step, torch.tensor(slots, device=self.device))

@@ -7,7 +7,10 @@ import torch
 
 from benchmarks.random_model import random_fp8
 from flashling.config import TOY
+from flashling.engine.engine import Engine
+from flashling.engine.request import Request
 from flashling.engine.runner import Runner
+from flashling.engine.steps import Steps
 from flashling.model import oracle
 from flashling.model.ling import Ling
 from flashling.model.packed import to_fp8
@@ -49,3 +52,27 @@ def test_a_random_model_runs(blocks: bool) -> None:
     runner.step(torch.tensor([1]))
     assert runner.rows.lengths.tolist() == [0, 4] and runner.rows.tails.tolist() == [0, 4]
     assert torch.isfinite(runner.rows.cache.state).all()
+
+
+def test_idle_rows_change_nothing() -> None:
+    model = Ling(TOY.with_(num_nextn_predict_layers=0)).init_weights(0)
+    engine = Engine(model, slots=2, pages=8)
+    engine.steps = Steps(model, engine.room.cache)
+    engine.add(Request(tuple(range(3, 70)), Sampling(temperature=0.0, max_tokens=5)))
+    engine.step()
+    cache, s = engine.room.cache, engine.running[0]
+    row = (s.tokens[s.done], s.slot, s.done, s.done - s.base)
+    held = [x.clone() for x in (cache.state, cache.tail, cache.pages)]
+    idle = (0, cache.spare_slot, 0, 0)
+    found = []
+    for rows in ([row], [row, idle, idle]):
+        for x, before in zip((cache.state, cache.tail, cache.pages), held, strict=True):
+            x.copy_(before)
+        with torch.no_grad():
+            hidden = engine.steps._step(torch.tensor(rows))[0]
+        # all but what is spare
+        found.append([hidden, *(x[:-1].clone() for x in (cache.state, cache.tail, cache.pages))])
+    for alone, padded in zip(*found, strict=True):
+        torch.testing.assert_close(padded, alone)
+    # however long it idles, the spare slot has nothing to fold
+    assert not cache.state[cache.spare_slot].any()
