@@ -105,7 +105,7 @@ def fill(runner: Runner, batch: int, config: ModelConfig) -> None:
     rows, cache, device = runner.rows, runner.rows.cache, runner.device
     for slot in range(min(batch, PROMPTS)):
         runner.fill([prompt(CONTEXT, slot, config.vocab_size)], [slot])
-    pages = rows.table.shape[1]
+    pages = rows.pages
     for slot in range(PROMPTS, batch):
         source = slot % PROMPTS
         cache.state[slot], cache.tail[slot] = cache.state[source], cache.tail[source]

@@ -16,19 +16,20 @@ from ..batch import Batch
 from ..model.ling import Ling
 from .cache import PAGE, Cache
 from .past import Stepping
+from .request import pages_for
 from .steps import Recorded
 
 
 class Rows:
     """Slots whose lengths are counted on the device: slot s holds lengths[s] tokens, the last
-    tails[s] of them in its open chunk.
+    tails[s] of them in its open chunk, in a run of `pages` pages.
     """
 
     def __init__(self, model: Ling, slots: int, positions: int) -> None:
-        device, each = model.head.device, -(-positions // PAGE)
-        self.cache = Cache(model.config, slots, slots * each, model.dtype, device)
+        device, self.pages = model.head.device, pages_for(positions)
+        self.cache = Cache(model.config, slots, slots * self.pages, model.dtype, device)
         for slot in range(slots):
-            self.cache.lay(slot, range(slot * each, (slot + 1) * each))
+            self.cache.lay(slot, range(slot * self.pages, (slot + 1) * self.pages))
         self.lengths = torch.zeros(slots, dtype=torch.int32, device=device)
         self.tails = torch.zeros_like(self.lengths)
 

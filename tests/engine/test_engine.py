@@ -50,7 +50,7 @@ def gather(events: list[Event]) -> dict[int, list[Event]]:
 def check_empty(engine: Engine) -> None:
     """Nothing leaks: all slots are free, and pages are held by checkpoints alone."""
     assert not engine.running and not engine.waiting
-    assert sorted(engine.room.free_slots) == list(range(engine.room.cache.state.shape[0]))
+    assert sorted(engine.room.free_slots) == list(range(engine.room.cache.spare_slot))
     kept = [p for c in engine.room.keeper.tree for p in c.pages]
     assert engine.room.pages.free == engine.room.pages.count - len(set(kept))
     assert all(engine.room.pages.held(p) == kept.count(p) for p in range(engine.room.pages.count))
