@@ -19,7 +19,7 @@ def pull(name: str, /, *, to: Path | None = None) -> None:
     """Fetch a published checkpoint: the only command that goes out. Run again, it goes on.
 
     HF_TOKEN and MODELSCOPE_API_TOKEN are used where they are set; HF_ENDPOINT and
-    MODELSCOPE_ENDPOINT name mirrors. Every file is checked by its SHA-256.
+    MODELSCOPE_ENDPOINT name mirrors. Every file is checked by the digest that the hub tells.
 
     Parameters
     ----------
