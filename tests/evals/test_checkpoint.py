@@ -15,6 +15,7 @@ from flashling.evals.checkpoint import Reading, bundled, papers, read
 from flashling.model import weights
 from flashling.model.decode import Decoder
 from flashling.model.past import Fresh
+from flashling.model.streamed import Streamed
 from flashling.sampling import Sampling
 from flashling.text.tokenizer import Tokenizer
 from tests import toy
@@ -84,6 +85,16 @@ def test_the_embedded_model_is_read_as_it_runs() -> None:
 def answer(llm: LLM) -> list[int]:
     """The tokens of its answer to the tool question."""
     return llm.chat([checkpoint.ASKED], [checkpoint.TOOL], stream=False).tokens
+
+
+def test_one_layer_is_held_at_a_time(tmp_path: Path) -> None:
+    model = Streamed(toy.write(tmp_path))
+    with model.loaded("layers.1") as layer:
+        assert not any(p.is_meta for p in layer.parameters())
+        held = [p for p in model.model.parameters() if not p.is_meta]
+        assert len(held) == len(list(layer.parameters()))
+    model.hidden(Batch.pack([[3, 4, 5]]), (0, 1))
+    assert all(p.is_meta for p in model.model.parameters())
 
 
 def test_a_random_model_settles_nothing(tmp_path: Path) -> None:
