@@ -80,4 +80,5 @@ def _here(folder: Path, remote: Remote) -> int:
 
 def size_text(n: float) -> str:
     """Bytes as a person reads them."""
-    return f"{n / 1e9:,.1f} GB" if n >= 1e9 else f"{n / 1e6:,.1f} MB"
+    unit, size = next((u for u in (("GB", 1e9), ("MB", 1e6)) if n >= u[1]), ("kB", 1e3))
+    return f"{n / size:,.1f} {unit}"

@@ -216,7 +216,9 @@ def test_a_full_disk_is_foreseen(hub: Hub, tmp_path: Path, monkeypatch: pytest.M
         free = 400_000
 
     monkeypatch.setattr("flashling.pull.shutil.disk_usage", lambda path: Usage)
-    with pytest.raises(PullError, match=r"has 0.4 MB free and 0.5 MB are still to come: make room"):
+    with pytest.raises(
+        PullError, match=r"has 400.0 kB free and 506.0 kB are still to come: make room"
+    ):
         pulled(tmp_path)
     assert not hub.asked(BIG)
     # what is here counts
@@ -262,9 +264,9 @@ def test_a_few_files_at_once(hub: Hub, tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_command_tells_what_it_does(hub: Hub, tmp_path: Path, capsys: Captured) -> None:
     assert main(["pull", REPO, "--to", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
-    assert out == f"{tmp_path}: 8 files, 0.5 MB, all checked\n"
-    assert "some/model from Hugging Face: 8 files, 0.5 MB\n" in err
-    assert f"{BIG}  0.3 MB\n" in err and f"flashling doctor {tmp_path}" in err
+    assert out == f"{tmp_path}: 8 files, 506.0 kB, all checked\n"
+    assert "some/model from Hugging Face: 8 files, 506.0 kB\n" in err
+    assert f"{BIG}  300.0 kB\n" in err and f"flashling doctor {tmp_path}" in err
 
 
 def test_bars_where_a_person_looks(
