@@ -15,7 +15,7 @@ PACKAGE = ROOT / "flashling"
 # is common ground: plain data that every room may read.
 FLOORS = [
     {"config", "batch", "sampling"},
-    {"ops", "parallel", "text", "tasks", "agent", "nano"},
+    {"ops", "parallel", "text", "tasks", "agent", "nano", "pull"},
     {"quant"},
     {"model"},
     {"engine", "train"},
@@ -90,6 +90,12 @@ def test_imports_run_downstairs() -> None:
 def test_the_model_knows_neither_engine_nor_parallel() -> None:
     for f in (PACKAGE / "model").glob("*.py"):
         assert not rooms_of(f) & {"engine", "parallel"}, f
+
+
+def test_only_pull_goes_out() -> None:
+    clients = ("urllib.request", "http.client", "httpx", "requests", "huggingface_hub")
+    for f in FILES:
+        assert room(f) == "pull" or not {m for m in modules(f) if m.startswith(clients)}, f
 
 
 def test_no_circles_inside_rooms() -> None:

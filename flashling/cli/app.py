@@ -10,7 +10,9 @@ from cyclopts import App, CycloptsError
 
 from .. import __version__
 from .chat import chat
+from .doctor import doctor
 from .info import info
+from .pull import pull
 from .run import explain, run, suggest
 from .shell import shell
 from .work import evaluate, quantize, train
@@ -21,7 +23,7 @@ Without a model every command uses the small one that comes with the package. Ad
 command to see where an error comes from.
 """
 app = App(name="flashling", help=HELP, version=__version__)
-for command in (chat, run, suggest, explain, shell, info, train, quantize):
+for command in (chat, run, suggest, explain, shell, info, pull, doctor, train, quantize):
     app.command(command)
 app.command(evaluate, name="eval")
 # what a user, a file or a machine can cause: said in a line

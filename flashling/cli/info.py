@@ -51,7 +51,7 @@ def info(model: str = "embedded", /) -> None:
     name, config = _config(model)
     total, active = parameters(config)
     print(paint(name, "bold"))
-    print(f"  {_shape(config)}\n")
+    print(f"  {shape(config)}\n")
     print(
         f"parameters: {_count(sum(total.values()))}, of them active for a token: {_active(active)}"
     )
@@ -83,7 +83,8 @@ def _config(model: str) -> tuple[str, ModelConfig]:
     return str(model), ModelConfig.read(model)
 
 
-def _shape(c: ModelConfig) -> str:
+def shape(c: ModelConfig) -> str:
+    """A model's shape in a line."""
     return (
         f"{c.num_hidden_layers} layers ({len(c.lightning_layers)} Lightning, "
         f"{sum(c.is_mla(i) for i in range(c.num_hidden_layers))} MLA), {c.num_nextn_predict_layers}"
@@ -114,7 +115,7 @@ def parameters(config: ModelConfig) -> tuple[dict[str, int], dict[str, int]]:
     total: dict[str, int] = dict.fromkeys(parts, 0)
     active: dict[str, int] = dict.fromkeys(parts, 0)
     for t in published(config):
-        part, n = _part(config, t), math.prod(t.shape)
+        part, n = part_of(config, t), math.prod(t.shape)
         total[part] += n
         active[part] += 0 if part == "MTP layer" else n
     share = config.num_experts_per_tok / config.num_experts
@@ -122,7 +123,8 @@ def parameters(config: ModelConfig) -> tuple[dict[str, int], dict[str, int]]:
     return total, active
 
 
-def _part(c: ModelConfig, t: Published) -> str:
+def part_of(c: ModelConfig, t: Published) -> str:
+    """The component that a weight belongs to."""
     if t.param.startswith("mtp."):
         return "MTP layer"
     if not t.param.startswith("layers."):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,6 +18,21 @@ INDEX = "model.safetensors.index.json"
 MTP_FILE = "model-mtp-layer.safetensors"
 # bytes that a weight may take in a file's header: up to three tensors
 HEADER = 512
+# by their names in a file's header
+TYPES = {
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 
 
 class CheckpointError(ValueError):
@@ -47,6 +63,18 @@ def _open(file: Path) -> Any:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is damaged or truncated: {error}; fetch it again") from None
+
+
+def header(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file as its header tells them: shapes and types, on the meta device."""
+    opened, found = _open(file), {}
+    for name in opened.keys():  # noqa: SIM118
+        told = opened.get_slice(name)
+        kind = TYPES.get(told.get_dtype())
+        if kind is None:
+            raise CheckpointError(f"{file}: {name} is stored as {told.get_dtype()}: unread here")
+        found[name] = torch.empty(told.get_shape(), dtype=kind, device="meta")
+    return found
 
 
 class Reader:

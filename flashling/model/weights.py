@@ -27,7 +27,8 @@ SUFFIXES = tuple(f".{part}" for part in (*PARTS, *FOREIGN))
 Progress = Callable[[int, int], None]
 
 
-def _is_ignored(name: str) -> bool:
+def is_ignored(name: str) -> bool:
+    """Whether a stored tensor is one that the model computes by itself, or never uses."""
     return "slope" in name or "inv_freq" in name or name.startswith("model.mtp")
 
 
@@ -46,8 +47,8 @@ class Source:
     def __post_init__(self) -> None:
         self._parts: dict[str, dict[str, tuple[str, Path]]] = {}
         for name, file in files_of(self.folder).items():
-            if not _is_ignored(name):
-                weight, part = _weight_of(name)
+            if not is_ignored(name):
+                weight, part = weight_of(name)
                 self._parts.setdefault(weight, {})[part] = name, file
         try:
             self._plan = Plan.read(self.config.quantization)
@@ -64,13 +65,13 @@ class Source:
             table = published(self.config, mtp=False)
         missing = [t.name for t in table if t.name not in self._parts]
         if missing:
-            raise CheckpointError(f"{self.folder} lacks {_listed(missing)}")
+            raise CheckpointError(f"{self.folder} lacks {listed(missing)}")
         extra = sorted(self._parts.keys() - {t.name for t in table})
         extra = [n for n in extra if not (self.notes and is_mtp(self.config, n))]
         if extra:
             names = [name for n in extra for name, _ in self._parts[n].values()]
             raise CheckpointError(
-                f"{self.folder} holds {_listed(names)}, which the model has no place for"
+                f"{self.folder} holds {listed(names)}, which the model has no place for"
             )
         self.table = table
 
@@ -96,7 +97,7 @@ class Source:
         return math.prod(t.shape) * max(stored.itemsize, 2)
 
 
-def _weight_of(name: str) -> tuple[str, str]:
+def weight_of(name: str) -> tuple[str, str]:
     """The published name that a stored tensor belongs to, and which part of it this is."""
     for other, ours in RENAMED.items():
         name = name.replace(other, ours)
@@ -104,7 +105,8 @@ def _weight_of(name: str) -> tuple[str, str]:
     return (f"{base}.weight", part) if f".{part}" in SUFFIXES else (name, "weight")
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """The first few of many names."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{', '.join(names[:3])}{more}"
 
@@ -121,13 +123,25 @@ def load(model: Ling, path: str | Path, *, progress: Progress | None = None) -> 
     source = Source(Path(path), model.config)
     if source.notes:
         model.mtp = torch.nn.ModuleList()
-    own = model.state_dict()
+    fill(source, source.table, model.state_dict(), progress)
+    return source.notes
 
-    def fill(t: Published) -> None:
-        t.view(own).copy_(source.get(t)[0])
+
+@torch.no_grad()
+def fill(
+    source: Source,
+    table: list[Published],
+    own: dict[str, Tensor],
+    progress: Progress | None = None,
+) -> None:
+    """Copy the weights of `table` into their places in `own`, by a few threads."""
+
+    def one(t: Published) -> None:
+        with torch.no_grad():
+            t.view(own).copy_(source.get(t)[0])
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        jobs = [pool.submit(fill, t) for t in source.table]
+        jobs = [pool.submit(one, t) for t in table]
         try:
             for done, job in enumerate(as_completed(jobs), 1):
                 job.result()
@@ -136,7 +150,6 @@ def load(model: Ling, path: str | Path, *, progress: Progress | None = None) -> 
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return source.notes
 
 
 def save(

@@ -30,7 +30,8 @@ def detect(
 ) -> Scheme | None:
     """The scheme of a weight of `shape`, None where it is stored as it is.
 
-    tensors: its parts by their last names. declared: what config.json says of this weight, if it
+    tensors: its parts by their last names; of those on the meta device the values are not looked
+    at. declared: what config.json says of this weight, if it
     does; a plain weight is accepted all the same, since targets name kinds of layers.
     Raises Damaged naming the part: missing, of a wrong shape or type, not finite, or unexpected.
     """
@@ -67,7 +68,7 @@ def _check(
 ) -> None:
     _need_shape(main, tensors[main], (shape[0], found.width(shape)))
     said = tensors.get("weight_shape")
-    if said is not None and tuple(said.flatten().tolist()) != tuple(shape):
+    if said is not None and not said.is_meta and tuple(said.flatten().tolist()) != tuple(shape):
         raise Damaged("weight_shape", f"holds {said.tolist()}, config.json asks for {list(shape)}")
 
 
@@ -81,7 +82,7 @@ def _check_scale(name: str, scale: Tensor, found: Scheme, shape: tuple[int, ...]
         )
     if scale.dtype not in PLAIN:
         raise Damaged(name, f"is stored as {_name(scale.dtype)}, which is not read")
-    if not torch.isfinite(scale).all():
+    if not scale.is_meta and not torch.isfinite(scale).all():
         raise Damaged(name, "holds NaN or infinite values; fetch it again")
 
 

@@ -138,7 +138,8 @@ def _read_fp8(found: dict[str, Any]) -> Plan:
     scheme = Scheme(
         "float", 8, (block[0], block[1]), scale=FP8_BLOCK.scale, scale_name=FP8_BLOCK.scale_name
     )
-    return Plan(((("Linear", "Embedding"), scheme),), method="fp8")
+    left = tuple(found.get("modules_to_not_convert") or ())
+    return Plan(((("Linear", "Embedding"), scheme),), left, method="fp8")
 
 
 def _read_scheme(weights: dict[str, Any], kind: str | None) -> Scheme:

@@ -34,6 +34,7 @@ def piped(monkeypatch: pytest.MonkeyPatch, text: str = "") -> None:
         (["explain"], 1, "flashling explain 'tar"),
         (["info", "gpt"], 1, "'gpt' is no folder and no name; names: ling-2.6-flash"),
         (["info", "ling"], 1, "names: ling-2.6-flash"),
+        (["pull", "ling-3"], 1, "'ling-3' is no model's name: give ling-2.6-flash, "),
         (["train"], 1, "which recipe?; there are: "),
         (["train", "fly"], 1, "no recipe 'fly'; there are: "),
         (["train", "toy", "steps"], 1, "write name=value"),
