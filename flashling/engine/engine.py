@@ -126,41 +126,48 @@ class Engine:
         at = torch.tensor([i for r in wanted for i in r], dtype=torch.int64, device=self.device)
         logits = iter(self.model.logits(hidden[at]) if len(at) else ())
         firsts = [s.done for s, _ in steps]
+        ended: list[tuple[Sequence, Event]] = []
         for (s, n), base, places, a in zip(steps, bases, wanted, batch.starts, strict=False):
             s.base, known = base, min(n, s.left)
             s.done, s.last = s.done + known, hidden[a + known - 1]
             if s.done in s.stops:
                 self.room.keep(s)
-            self._draw(s, [next(logits) for _ in places], hidden[a + known - 1 :])
+            last = self._draw(s, [next(logits) for _ in places], hidden[a + known - 1 :])
+            if last is not None:
+                ended.append((s, last))
         if self.guesser is not None:
+            # those that end too, for what is kept of them; a failed one has no next token
             parts = zip(steps, batch.starts, firsts, strict=False)
-            read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.slot is not None]
+            read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.left]
             if read:
                 self.guesser.read([s for s, _ in read], [rows for _, rows in read], self.drafts)
+        for s, event in ended:
+            self._finish(s, event)
 
-    def _draw(self, s: Sequence, logits: Items[Tensor], hidden: Tensor) -> None:
-        """Draw after each row as long as the drafts are what is drawn; hidden [rows, D]."""
+    def _draw(self, s: Sequence, logits: Items[Tensor], hidden: Tensor) -> Event | None:
+        """Draw after each row as long as the drafts are what is drawn; its last event if it ends.
+        hidden [rows, D].
+        """
         guesses, s.drafts = s.drafts[: max(0, len(logits) - 1)], []
         s.usage.drafted += len(guesses)
         for i, row in enumerate(logits):
             if not bool(torch.isfinite(row).all()):
                 error = "the model's output is not finite"
-                self._finish(s, Event(s.id, finish="error", usage=s.usage, error=error))
-                return
+                return Event(s.id, finish="error", usage=s.usage, error=error)
             try:
                 event = self._token(s, row)
             except ValueError as error:
                 # a grammar that cannot be followed, or that a bias excludes
                 event = Event(s.id, finish="error", usage=s.usage, error=str(error))
             if event.finish:
-                self._finish(s, event)
-                return
+                return event
             self._told.append(event)
             if i == len(guesses) or s.tokens[-1] != guesses[i]:
-                return
+                return None
             # the draft's row has been read already
             s.done, s.last = s.done + 1, hidden[i + 1]
             s.usage.accepted += 1
+        return None
 
     def _token(self, s: Sequence, row: Tensor) -> Event:
         settings = s.request.sampling
@@ -229,11 +236,12 @@ class Engine:
 
     def update_weights(self, model: Ling, fingerprint: bytes = b"") -> None:
         """Go on with other weights of the same shape, known to the lower tiers by `fingerprint`;
-        nothing that was kept is valid any more. ValueError while requests run: finish or abort
-        them first.
+        nothing that was kept is valid any more. Requests that wait get the new ones. ValueError
+        while others run, or wait to go on after a preemption: finish or abort them first.
         """
-        if self.running:
-            raise ValueError(f"{len(self.running)} requests run; finish or abort them first")
+        begun = len(self.running) + sum(bool(s.out) for s in self.waiting)
+        if begun:
+            raise ValueError(f"{begun} requests have begun; finish or abort them first")
         self.room.keeper.clear()
         self.room.tiers.update(fingerprint)
         self.model = model
