@@ -15,19 +15,11 @@ from ..model.ling import Ling
 from .drafts import Guesser, propose, room_for_drafts
 from .draws import draws
 from .past import Paged
-from .request import Event, Request, Sequence, Usage
+from .request import Event, Overloaded, Request, Sequence, Usage
 from .room import Room
 from .scheduler import Plan, plan
 from .steps import Steps
 from .tiers import Tiers
-
-
-class Overloaded(RuntimeError):
-    """The queue is full; `retry_after` seconds later there may be room."""
-
-    def __init__(self, waiting: int, retry_after: float) -> None:
-        super().__init__(f"{waiting} requests are waiting; try again in {retry_after:.0f} s")
-        self.retry_after = retry_after
 
 
 class Engine:
@@ -151,17 +143,23 @@ class Engine:
             s.done, s.last = s.done + known, hidden[a + known - 1]
             if s.done in s.stops:
                 self.room.keep(s)
-        self._draw(wanted, hidden)
+        ended = self._draw(wanted, hidden)
         if self.guesser is not None:
+            # those that end too, for what is kept of them; a failed one has no next token
             parts = zip(steps, batch.starts, firsts, strict=False)
-            read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.slot is not None]
+            read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.left]
             if read:
                 self.guesser.read([s for s, _ in read], [rows for _, rows in read], self.drafts)
+        for s, event in ended:
+            self._finish(s, event)
 
-    def _draw(self, wanted: list[tuple[Sequence, range]], hidden: Tensor) -> None:
+    def _draw(
+        self, wanted: list[tuple[Sequence, range]], hidden: Tensor
+    ) -> list[tuple[Sequence, Event]]:
         """Draw after all wanted rows of hidden [T, D] at once, as if the drafts before each had
-        been drawn, and take those that are.
+        been drawn, and take those that are. The last events of those that end with it.
         """
+        ended: list[tuple[Sequence, Event]] = []
         rows: list[ops.Draw] = []
         parts: list[tuple[Sequence, list[int], range]] = []
         for s, places in wanted:
@@ -170,37 +168,41 @@ class Engine:
             try:
                 own = draws(s, guesses, self.model.config.vocab_size)
             except ValueError as error:
-                self._fail(s, str(error))
+                ended.append((s, _failed(s, error)))
                 continue
             rows += own
             parts.append((s, guesses, places[: len(own)]))
         if not rows:
-            return
+            return ended
         at = torch.tensor([i for *_, places in parts for i in places], device=self.device)
         drawn = iter(ops.draw(self.model.logits(hidden[at]), rows))
         for s, guesses, places in parts:
-            self._take(s, guesses, [next(drawn) for _ in places], hidden[places.start :])
+            last = self._take(s, guesses, [next(drawn) for _ in places], hidden[places.start :])
+            if last is not None:
+                ended.append((s, last))
+        return ended
 
     def _take(
         self, s: Sequence, guesses: list[int], drawn: list[ops.Drawn], hidden: Tensor
-    ) -> None:
-        """Take what was drawn as long as the drafts are just that; hidden [rows, D]."""
+    ) -> Event | None:
+        """Take what was drawn as long as the drafts are just that; its last event if it ends.
+        hidden [rows, D].
+        """
         for i, found in enumerate(drawn):
             try:
                 event = self._token(s, found)
             except ValueError as error:
                 # also a grammar that cannot be followed
-                self._fail(s, str(error))
-                return
+                return _failed(s, error)
             if event.finish:
-                self._finish(s, event)
-                return
+                return event
             self._told.append(event)
             if i + 1 == len(drawn) or s.tokens[-1] != guesses[i]:
-                return
+                return None
             # the draft's row has been read already
             s.done, s.last = s.done + 1, hidden[i + 1]
             s.usage.accepted += 1
+        return None
 
     def _token(self, s: Sequence, drawn: ops.Drawn) -> Event:
         settings, token = s.request.sampling, drawn.token
@@ -222,9 +224,6 @@ class Engine:
 
     def _limit(self) -> int:
         return min(self.model.config.max_position_embeddings, self.room.tokens)
-
-    def _fail(self, s: Sequence, error: str) -> None:
-        self._finish(s, Event(s.id, finish="error", usage=s.usage, error=error))
 
     def _finish(self, s: Sequence, event: Event) -> None:
         """The last event of a sequence; what it has read is kept for those that go on from it."""
@@ -277,11 +276,12 @@ class Engine:
 
     def update_weights(self, model: Ling, fingerprint: bytes = b"") -> None:
         """Go on with other weights of the same shape, known to the lower tiers by `fingerprint`;
-        nothing that was kept is valid any more. ValueError while requests run: finish or abort
-        them first.
+        nothing that was kept is valid any more. Requests that wait get the new ones. ValueError
+        while others run, or wait to go on after a preemption: finish or abort them first.
         """
-        if self.running:
-            raise ValueError(f"{len(self.running)} requests run; finish or abort them first")
+        begun = len(self.running) + sum(bool(s.out) for s in self.waiting)
+        if begun:
+            raise ValueError(f"{begun} requests have begun; finish or abort them first")
         self.room.keeper.clear()
         self.room.tiers.update(fingerprint)
         self.model = model
@@ -293,3 +293,7 @@ class Engine:
     def close(self) -> None:
         """Write what waits for the disk."""
         self.room.tiers.close()
+
+
+def _failed(s: Sequence, error: ValueError) -> Event:
+    return Event(s.id, finish="error", usage=s.usage, error=str(error))

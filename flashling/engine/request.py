@@ -65,6 +65,14 @@ class Usage:
     is_told: bool = field(default=False, repr=False)
 
 
+class Overloaded(RuntimeError):
+    """The queue is full; `retry_after` seconds later there may be room."""
+
+    def __init__(self, waiting: int, retry_after: float) -> None:
+        super().__init__(f"{waiting} requests are waiting; try again in {retry_after:.0f} s")
+        self.retry_after = retry_after
+
+
 @dataclass(frozen=True)
 class Event:
     """A token of a request: its log-probability, the likeliest when asked for; `finish` is set on

@@ -43,8 +43,8 @@ class Room:
                 break
             if not is_alone:
                 return False
-            # even the pages of its own past must go
-            self.keeper.make_room(need + whole)
+            # even the pages of its own past must go; all that are left are enough
+            self.keeper.make_room(pages_for(most))
         # only now: who cannot enter must not read a file at every step
         loaded = found[0].load(found[1]) if found else None
         s.slot = self.free_slots.pop()
@@ -98,6 +98,8 @@ class Room:
         fresh = self.pages.take(need)
         if checkpoint is None:
             self.cache.clear(s.slot)
+            # an MTP layer never writes place 0: what another left there must not be kept
+            self.cache.pages[fresh[0], :, 0] = 0
             s.pages = fresh
             return
         whole = whole_pages(checkpoint)

@@ -96,12 +96,13 @@ class Host:
         key = pack(tokens)
         name, space = name_of(key, session), space_of(namespace)
         size = parked.size_of(snapshot, pages)
-        if size > self.budget_bytes:
-            self.stats["too large"] += 1
-            return False
+        # even if the next does not fit, a session's former past must not outlive it
         before = self._records.named(space, name)
         if before is not None:
             self._drop(before)
+        if size > self.budget_bytes:
+            self.stats["too large"] += 1
+            return False
         while self.nbytes + size > self.budget_bytes:
             self._evict()
         record = Record(space, name, key, session, size, next(self._clock))

@@ -611,6 +611,19 @@ def test_what_leaves_the_host_is_found_on_the_disk(tmp_path: Path) -> None:
     assert not files(tmp_path) and tiers.match("a", (0, *range(80)), 80) is None
 
 
+def test_a_former_past_in_the_host_never_replaces_a_later_one(tmp_path: Path) -> None:
+    small, large = made(65), made(320)
+    host = Host(parked.size_of(*small))
+    tiers = Tiers(host, opened(tmp_path))
+    tiers.park(("a", (*range(65),), "s"), *small)
+    # the next turn is too large for the host, and then another comes into it
+    tiers.park(("a", (*range(320),), "s"), *large)
+    tiers.park(("a", (9, *range(64)), "t"), *small)
+    tiers.close()
+    found = tiers.session("a", "s")
+    assert found is not None and found[1].length == 320 and same(found[0].load(found[1]), large)
+
+
 def test_too_much_at_once_is_dropped_and_tiers_may_be_missing(tmp_path: Path) -> None:
     size = parked.size_of(*made(70))
     tiers = Tiers(None, opened(tmp_path), pending_bytes=size - 1)

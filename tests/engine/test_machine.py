@@ -1,0 +1,562 @@
+"""The engine under random operations, beside a naive model of its cache and the oracle's tokens."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from flashling.batch import Batch
+from flashling.config import TOY
+from flashling.engine import engine as engines
+from flashling.engine.drafts import propose
+from flashling.engine.engine import Engine
+from flashling.engine.records import unpack
+from flashling.engine.request import Event, Request, Usage
+from flashling.engine.steps import Steps
+from flashling.engine.store import Store
+from flashling.engine.tiers import Host, Tiers
+from flashling.model import oracle
+from flashling.model.ling import Ling
+from flashling.model.past import Past
+from flashling.sampling import Sampling
+
+# its embedding is not finite: what reads it can go no further
+POISON = 9
+HOWS = (
+    Sampling(temperature=0.0),
+    Sampling(temperature=1.0, seed=3),
+    Sampling(temperature=1.0, seed=4, logit_bias={POISON: 5.0}),
+    Sampling(temperature=0.8, presence_penalty=1.5, stop_ids=tuple(range(100, 150))),
+)
+STEMS = [
+    tuple(random.Random(n).randrange(10, 250) for _ in range(n)) for n in (2, 63, 64, 65, 100, 130)
+]
+BIG, LONG = 1 << 30, 1e9
+
+
+@cache
+def model(weights: int) -> Ling:
+    config = TOY.with_(initializer_range=0.3, eos_token_ids=(7,))
+    found = Ling(config).init_weights(weights).double()
+    with torch.no_grad():
+        found.embed.weight[POISON] = torch.nan
+        # so that the MTP layer never guesses it
+        found.head[POISON] = 0
+    return found
+
+
+class Remembered:
+    """A model that computes each text once, for the oracle."""
+
+    def __init__(self, weights: int) -> None:
+        self.model = model(weights)
+        self.config, self.head, self.logits = self.model.config, self.model.head, self.model.logits
+        self.hidden = lru_cache(50_000)(self._hidden)
+
+    def __call__(self, batch: Batch, past: Past) -> torch.Tensor:
+        return self.hidden(tuple(batch.tokens.tolist()))
+
+    def _hidden(self, text: tuple[int, ...]) -> torch.Tensor:
+        batch = Batch.pack([text])
+        return self.model(batch, oracle.Fresh(batch, "expanded"))[-1:].clone()
+
+
+remembered = cache(Remembered)
+
+
+@lru_cache(20_000)
+def wanted(
+    weights: int, prompt: tuple[int, ...], how: int, sample: int, most: int
+) -> tuple[list[int], str]:
+    """The oracle's tokens and how they end."""
+    if POISON in prompt:
+        return [], "error"
+    sampling = replace(HOWS[how], max_tokens=most, stop_ids=(*HOWS[how].stop_ids, POISON))
+    known: Ling = remembered(weights)  # type: ignore[assignment]
+    [found] = oracle.generate(known, [prompt], sampling, sample=sample)
+    if found.tokens[-1] == POISON:
+        return found.tokens, "length" if len(found.tokens) == most else "error"
+    return found.tokens, found.finish
+
+
+@dataclass
+class Asked:
+    """A request as the naive model sees it. read: the part of its text that the engine has read,
+    under these weights since the last `epoch` began.
+    """
+
+    request: Request
+    how: int
+    weights: int
+    epoch: int
+    wanted: tuple[list[int], str]
+    got: list[int] = field(default_factory=list)
+    read: tuple[int, ...] = ()
+    is_checked: bool = False
+    is_aborted: bool = False
+
+    @property
+    def text(self) -> tuple[int, ...]:
+        return (*self.request.prompt, *self.got)
+
+
+def check_held(engine: Engine) -> None:
+    """Every slot and page is free or held, never both, and counted as often as it is held."""
+    room, running = engine.room, engine.running
+    slots = [s.slot for s in running]
+    assert sorted([*room.free_slots, *slots]) == list(range(room.cache.spare_slot))
+    assert all(s.slot is None and not s.pages and s.done == 0 for s in engine.waiting)
+    kept = Counter(p for c in room.keeper.tree for p in c.pages)
+    held = kept + Counter(p for s in running for p in s.pages)
+    free = room.pages._free
+    assert len(free) == len(set(free)) and sorted([*free, *held]) == list(range(room.pages.count))
+    for p in range(room.pages.count):
+        assert room.pages.held(p) == held[p] and room.keeper._holders[p] == kept[p]
+    # what one will write, no other reads: a checkpoint there ends before
+    reading = held - kept
+    for s in running:
+        assert all(reading[p] == 1 for p in s.pages[s.done // 64 :])
+    states = sum(c.snapshot.nbytes for c in room.keeper.tree)
+    assert room.keeper.bytes_kept == states <= room.keeper.state_bytes
+    host = room.tiers.host
+    if host is not None:
+        assert host.nbytes == sum(r.nbytes for r in host._held) <= host.budget_bytes
+
+
+class Machine(RuleBasedStateMachine):
+    """Sessions of several texts come to an engine that is squeezed, killed and given other weights.
+
+    seen counts what has happened in all examples, so that a test can tell that everything did.
+    """
+
+    seen: Counter[str] = Counter()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
+        self.weights = self.epoch = 0
+        self.asked: list[Asked] = []
+        self.live: dict[int, Asked] = {}
+        self.sessions: dict[tuple[str, str], tuple[int, ...]] = {}
+        self.patch = mock.patch.object(engines, "propose", self._propose)
+        self.patch.start()
+
+    @initialize(
+        sizes=st.fixed_dictionaries(
+            {
+                "slots": st.sampled_from((1, 2, 4)),
+                "pages": st.sampled_from((2, 3, 4, 6, 9, 16)),
+                "checkpoint_bytes": st.sampled_from((0, 60_000, 400_000, BIG)),
+                "drafts": st.sampled_from((0, 2, 6)),
+            }
+        ),
+        host=st.sampled_from((None, 60_000, 500_000, BIG)),
+        has_disk=st.booleans(),
+        drafter=st.none() | st.integers(0, 99),
+        as_recorded=st.booleans(),
+    )
+    def begin(
+        self,
+        sizes: dict[str, int],
+        host: int | None,
+        has_disk: bool,
+        drafter: int | None,
+        as_recorded: bool,
+    ) -> None:
+        self.sizes, self.host, self.has_disk = sizes, host, has_disk
+        self.as_recorded = as_recorded
+        # of its own: prompt lookup and the MTP layer
+        self.drafter = None if drafter is None else random.Random(drafter)
+        self._open()
+
+    def _open(self) -> None:
+        disk = Store(self.folder, bytes([self.weights]), BIG, LONG) if self.has_disk else None
+        tiers = Tiers(Host(self.host) if self.host else None, disk)
+        self.engine = Engine(model(self.weights), tiers=tiers, **self.sizes)
+        if self.as_recorded:
+            # the steps that CUDA records
+            self.engine.steps = Steps(self.engine.model, self.engine.room.cache)
+
+    def is_due(self) -> bool:
+        """Whether enough was asked since everything was forgotten."""
+        return sum(a.epoch == self.epoch for a in self.asked) > 3
+
+    @property
+    def disk(self) -> Store | None:
+        return self.engine.room.tiers.disk
+
+    @rule(
+        back=st.integers(0, 8),
+        cut=st.none() | st.none() | st.integers(1, 130),
+        tail=st.lists(st.integers(10, 12), max_size=3),
+        how=st.integers(0, len(HOWS) - 1),
+        most=st.integers(1, 10),
+        more=st.fixed_dictionaries(
+            {
+                "sample": st.integers(0, 1),
+                "namespace": st.sampled_from(("", "", "", "other")),
+                "priority": st.integers(0, 2),
+                "session": st.sampled_from(("", "a", "b")),
+                "boundaries": st.tuples(st.integers(1, 130)) | st.just(()),
+            }
+        ),
+        steps=st.integers(0, 4),
+    )
+    def add(
+        self,
+        back: int,
+        cut: int | None,
+        tail: list[int],
+        how: int,
+        most: int,
+        more: dict,
+        steps: int,
+    ) -> None:
+        """A new text, a further turn, the same once more, or a fork of any."""
+        texts = [*STEMS, *(a.text for a in self.asked)]
+        text = texts[-1 - back % len(texts)]
+        # what went wrong is gone on from where it was right
+        text = text[: text.index(POISON)] or (10,) if POISON in text else text
+        limit = self.engine.room.tokens
+        prompt = (*(text if cut is None else text[:cut]), *tail)[: limit - 1]
+        request = Request(prompt, replace(HOWS[how], max_tokens=most), **more)
+        tokens = wanted(self.weights, prompt, how, request.sample, min(most, limit - len(prompt)))
+        asked = Asked(request, how, self.weights, self.epoch, tokens)
+        self.live[self.engine.add(request)] = asked
+        self.asked.append(asked)
+        for _ in range(steps):
+            self._step()
+
+    @rule(
+        back=st.integers(0, 2),
+        tail=st.lists(st.integers(10, 12), min_size=1, max_size=40),
+        session=st.sampled_from("ab"),
+    )
+    def turn(self, back: int, tail: list[int], session: str) -> None:
+        """A whole turn of a session, alone or beside what runs."""
+        self.add(back, None, tail, 0, 5, {"session": session}, 0)
+        self.finish()
+
+    @precondition(lambda self: not any(POISON in a.request.prompt for a in self.live.values()))
+    @rule(place=st.integers(0, 100), stem=st.integers(0, len(STEMS) - 1))
+    def add_broken(self, place: int, stem: int) -> None:
+        """A request whose output is not finite, from some place of its prompt on."""
+        place = min(place, len(STEMS[stem]), self.engine.room.tokens - 2)
+        self.add(len(self.asked) + len(STEMS) - 1 - stem, place, [POISON], 0, 3, {}, 0)
+
+    @rule(count=st.integers(1, 12), budget=st.sampled_from((1, 3, 40, 64, 65, 500)))
+    def steps(self, count: int, budget: int) -> None:
+        self.engine.budget = budget
+        for _ in range(count):
+            self._step()
+
+    @precondition(lambda self: self.live)
+    @rule()
+    def finish(self) -> None:
+        self.engine.budget = max(self.engine.budget, 40)
+        for _ in range(1000):
+            if self.engine.is_idle:
+                break
+            self._step()
+        assert self.engine.is_idle and not self.live
+
+    @precondition(lambda self: self.live)
+    @rule(pick=st.integers(0, 30))
+    def abort(self, pick: int) -> None:
+        number = list(self.live)[pick % len(self.live)]
+        if not self.live[number].is_aborted:
+            self.live[number].is_aborted = True
+            assert self.engine.abort(number)
+        assert not self.engine.abort(number)
+
+    @rule(pages=st.integers(1, 16), where=st.sampled_from(("device", "host", "disk")))
+    def squeeze(self, pages: int, where: str) -> None:
+        """Pressure from outside, on one tier."""
+        tiers = self.engine.room.tiers
+        if where == "device":
+            self.engine.room.keeper.make_room(pages)
+        elif where == "host" and tiers.host is not None:
+            for _ in range(min(pages, len(tiers.host))):
+                tiers.host._evict()
+        elif where == "disk" and self.disk is not None:
+            tiers.flush()
+            self.disk.quota_bytes = self.disk.nbytes // pages
+            self.disk._make_room(0)
+            self.disk.quota_bytes = BIG
+            self.sessions = {k: v for k, v in self.sessions.items() if self.disk.session(*k)}
+
+    @rule(namespace=st.sampled_from(("", "other")), session=st.sampled_from("ab"))
+    def delete(self, namespace: str, session: str) -> None:
+        tiers = self.engine.room.tiers
+        tiers.flush()
+        had = tiers.session(namespace, session) is not None
+        assert had or (namespace, session) not in self.sessions
+        assert self.engine.delete_session(namespace, session) == had
+        assert tiers.session(namespace, session) is None
+        self.sessions.pop((namespace, session), None)
+
+    @precondition(lambda self: self.is_due())
+    @rule(
+        how=st.sampled_from(("cut", "flip", "longer", "draft", "lost")),
+        pick=st.integers(0, 30),
+        place=st.floats(0, 1, exclude_max=True),
+    )
+    def kill(self, how: str, pick: int, place: float) -> None:
+        """The process ends anywhere, and another begins over the same folder."""
+        old, before = self.engine.room.tiers, self.disk
+        # the file that is being written ends whole or stays a draft; those that wait are lost
+        old._writer.shutdown(cancel_futures=True)
+        written = {} if before is None else {before._path(r): r for r in before._records}
+        hurt = _hurt(sorted(written), how, pick, place)
+        if hurt is not None:
+            self._check_hurt(hurt)
+        self.epoch += 1
+        self.live.clear()
+        self._open()
+        self.sessions.clear()
+        for path, record in written.items():
+            assert self.disk is not None
+            found = self.disk._records.named(record.space, record.name)
+            if path != hurt:
+                assert found is not None and found.tokens == record.tokens
+                self._own_session(found.session, unpack(found.tokens))
+        self.seen[f"killed {how}"] += bool(written)
+
+    def _own_session(self, session: str | None, tokens: tuple[int, ...]) -> None:
+        """What a new process must know of a session, in whichever namespace it is."""
+        for space in ("", "other"):
+            record = self.disk.session(space, session) if self.disk and session else None
+            if record is not None and unpack(record.tokens) == tokens:
+                self.sessions[space, session or ""] = tokens
+
+    def _check_hurt(self, path: Path) -> None:
+        """It is skipped and counted, at once or when it is asked for."""
+        store = Store(self.folder, bytes([self.weights]), BIG, LONG)
+        found = [r for r in store._records if store._path(r) == path]
+        assert not [r for r in found if store.load(r) is not None]
+        assert sum(store.stats.values()) == 1 and path not in map(store._path, store._records)
+
+    @precondition(lambda self: self.is_due())
+    @rule(is_patient=st.booleans())
+    def update(self, is_patient: bool) -> None:
+        """Other weights come: those that have begun end first, those that wait get the new ones."""
+        engine, other = self.engine, 1 - self.weights
+        if engine.running or any(s.out for s in engine.waiting):
+            with pytest.raises(ValueError, match="finish or abort them first"):
+                engine.update_weights(model(other), bytes([other]))
+            if is_patient:
+                self.finish()
+            else:
+                for i in range(len(self.live)):
+                    self.abort(i)
+                self._step()
+        engine.update_weights(model(other), bytes([other]))
+        self.weights = other
+        self.epoch += 1
+        self.sessions.clear()
+        limit = engine.room.tokens
+        for a in (a for a in self.live.values() if not a.is_aborted):
+            prompt, most = a.request.prompt, a.request.sampling.max_tokens
+            a.weights, a.epoch, a.read = other, self.epoch, ()
+            most = min(most, limit - len(prompt))
+            a.wanted = wanted(other, prompt, a.how, a.request.sample, most)
+        assert not list(engine.room.keeper.tree)
+        tiers = engine.room.tiers
+        assert not (tiers.host and len(tiers.host)) and not (tiers.disk and len(tiers.disk))
+
+    @invariant()
+    def nothing_leaks(self) -> None:
+        if hasattr(self, "engine"):
+            check_held(self.engine)
+
+    def teardown(self) -> None:
+        try:
+            # what has failed already is not looked at again
+            if hasattr(self, "engine") and sys.exc_info()[0] is None:
+                self.finish()
+                self._check_sessions()
+                self.engine.close()
+        finally:
+            self.patch.stop()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _step(self) -> None:
+        waited = {s.id for s in self.engine.waiting}
+        events = self.engine.step()
+        for e in events:
+            self._hear(e)
+        for s in self.engine.running:
+            self._check_usage(self.live[s.id], s.usage)
+        for s in self.engine.running:
+            self.live[s.id].read = tuple(s.tokens[: s.done])
+        for s in self.engine.waiting:
+            self.seen["preempted"] += s.id not in waited
+        check_held(self.engine)
+
+    def _hear(self, event: Event) -> None:
+        """Each token is the next of the oracle's; the last event comes once, with its reason."""
+        a = self.live[event.id]
+        if event.token is not None:
+            a.got.append(event.token)
+        tokens, finish = a.wanted
+        assert a.got == tokens[: len(a.got)]
+        if not event.finish:
+            assert event.token is not None and event.usage is None
+            return
+        assert event.finish == ("abort" if a.is_aborted else finish)
+        assert a.is_aborted or a.got == tokens
+        assert bool(event.error) == (event.finish == "error")
+        assert event.usage is not None
+        del self.live[event.id]
+        self._check_usage(a, event.usage)
+        self.seen[event.finish] += 1
+        self.seen["drafts taken"] += event.usage.accepted
+        self.seen["drafts refused"] += event.usage.drafted - event.usage.accepted
+        if event.finish in ("stop", "length"):
+            a.read = a.text[:-1]
+            if a.request.session and self.disk is not None:
+                self.sessions[a.request.namespace, a.request.session] = a.read
+
+    def _check_usage(self, a: Asked, usage: Usage) -> None:
+        """Cached is only what was read before, under these weights, in this namespace; by another
+        process only from the disk.
+        """
+        if a.is_checked or not usage.is_told:
+            return
+        a.is_checked = True
+        source, most = usage.restored_from, len(a.request.prompt) - 1
+        assert usage.prompt == most + 1 and 0 <= usage.recomputed <= most - usage.cached
+        assert bool(usage.cached) == bool(source)
+        assert (usage.miss_reason == "") == (usage.cached == most)
+        known = a.request.prompt[: usage.cached]
+        assert any(
+            b.weights == a.weights
+            and b.request.namespace == a.request.namespace
+            and (source == "disk" or b.epoch == a.epoch)
+            and b.read[: len(known)] == known
+            for b in self.asked
+        )
+        self.seen[f"from {source or 'nowhere'}"] += 1
+
+    def _check_sessions(self) -> None:
+        self.engine.room.tiers.flush()
+        for (namespace, session), tokens in self.sessions.items():
+            assert self.disk is not None
+            record = self.disk.session(namespace, session)
+            assert record is not None and unpack(record.tokens) == tokens
+            self.seen["parked"] += 1
+
+    def _propose(self, tokens: list[int], most: int) -> list[int]:
+        """Drafts that are mostly right: what the oracle says next, with a slip now and then; never
+        a broken token, whose row would break those before it in the same step.
+        """
+        if self.drafter is None:
+            return propose(tokens, most)
+        draw = self.drafter
+        for a in self.live.values():
+            whole = [*a.request.prompt, *a.wanted[0]]
+            if tokens == whole[: len(tokens)]:
+                ahead = whole[len(tokens) : len(tokens) + draw.randint(0, most)]
+                return [t if t != POISON and draw.random() < 0.8 else 8 for t in ahead]
+        return []
+
+
+def _hurt(files: Sequence[Path], how: str, pick: int, place: float) -> Path | None:
+    """Damage one of the files, as a machine that stops or a disk that lies might; which."""
+    if not files or how == "lost":
+        return None
+    path = files[pick % len(files)]
+    data = bytearray(path.read_bytes())
+    at = int(place * len(data))
+    if how == "draft":
+        # torn in the middle of a write: it has no name yet
+        path.with_name(f"{path.stem}-0123abcd.draft").write_bytes(data[:at])
+        return None
+    if how == "flip":
+        data[at] ^= 1
+    path.write_bytes(data[:at] if how == "cut" else data + b"more" if how == "longer" else data)
+    return path
+
+
+def run(examples: int, operations: int, start: int | None = None) -> Counter[str]:
+    """Run so many sequences of operations; what has happened in them."""
+    kind = type("Run", (Machine,), {"seen": Counter()})
+    if start is not None:
+        kind = seed(start)(kind)
+    run_state_machine_as_test(
+        kind,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=operations,
+            derandomize=start is None,
+            database=None,
+            # explaining traces every line, passing examples' too
+            phases=(Phase.generate, Phase.shrink),
+            report_multiple_bugs=False,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    return kind.seen
+
+
+def test_random_operations_give_the_oracles_tokens() -> None:
+    seen = run(25, 40)
+    for what in ("length", "error", "abort", "from device", "from host", "drafts taken", "parked"):
+        assert seen[what], f"{what} never happened: {seen}"
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("start", range(10))
+def test_thousands_of_random_operations(start: int) -> None:
+    seen = run(125, 40, start)
+    for what in ("stop", "preempted", "from disk", "drafts refused", "killed flip", "killed cut"):
+        assert seen[what], f"{what} never happened: {seen}"
+
+
+def test_a_thousand_aborts_leave_nothing_behind() -> None:
+    draw = random.Random(0)
+    engine = Engine(model(0), slots=4, pages=12, budget=64, checkpoint_bytes=400_000, drafts=2)
+    aborted, live, events = 0, list[int](), list[Event]()
+    while aborted < 1000:
+        for _ in range(draw.randint(1, 6)):
+            stem = draw.choice(STEMS)[: draw.randint(1, 130)]
+            how = Sampling(seed=aborted, max_tokens=draw.randint(1, 40))
+            live.append(engine.add(Request((*stem, 11), how, priority=draw.randrange(3))))
+        for _ in range(draw.choice((0, 0, 1, 3))):
+            events += engine.step()
+        draw.shuffle(live)
+        while len(live) > draw.randrange(4):
+            aborted += engine.abort(live.pop())
+        check_held(engine)
+    for number in live:
+        engine.abort(number)
+    events += engine.step()
+    assert engine.is_idle and not engine.running and not engine.waiting
+    ends = [e.id for e in events if e.finish]
+    assert sorted(ends) == list(range(engine._next))
+    assert sum(e.finish == "abort" for e in events) >= 1000
+    check_held(engine)
+    engine.room.keeper.clear()
+    assert engine.room.pages.free == 12 and len(engine.room.free_slots) == 4
