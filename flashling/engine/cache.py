@@ -85,8 +85,11 @@ class Cache:
         self.table[slot, : len(pages)] = torch.tensor(pages, dtype=torch.int32)
 
     def clear(self, slot: int) -> None:
-        """Empty a slot: the next sequence must not begin with another's state."""
+        """Empty a slot: the next sequence must not begin with another's state. Its rows go too:
+        a step reads as many of every slot as the longest needs, and zero times NaN is NaN.
+        """
         self.state[slot].zero_()
+        self.tail[slot].zero_()
 
     def snapshot(self, slot: int, base: int, rows: int, hidden: Tensor | None = None) -> Snapshot:
         """A copy of what the slot holds."""
@@ -96,9 +99,11 @@ class Cache:
         return Snapshot(base, state, tail, hidden)
 
     def restore(self, slot: int, snapshot: Snapshot) -> None:
-        """Make the slot hold what was copied, from any device."""
+        """Make the slot hold what was copied, from any device, and no other rows."""
+        rows = snapshot.tail.shape[2]
         self.state[slot].copy_(snapshot.state)
-        self.tail[slot, :, :, : snapshot.tail.shape[2]].copy_(snapshot.tail)
+        self.tail[slot, :, :, :rows].copy_(snapshot.tail)
+        self.tail[slot, :, :, rows:] = 0
 
     def copy_page(self, source: int, target: int) -> None:
         """Copy a page whose end two sequences will write differently."""

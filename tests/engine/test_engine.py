@@ -196,6 +196,29 @@ def test_a_broken_output_ends_its_request_alone() -> None:
     assert all([e.token for e in after[n]] == tokens for n in again)
 
 
+@pytest.mark.parametrize("short", [(20,), (20, 21, 22)])
+def test_the_next_in_a_broken_slot_is_right_beside_a_longer_one(short: tuple[int, ...]) -> None:
+    broken = Ling(model().config).init_weights(0).double()
+    with torch.no_grad():
+        broken.embed.weight[9] = torch.nan
+    engine = Engine(broken, slots=2, pages=16)
+    # for the longer prompt, which then begins with a single row too
+    engine.add(Request(short, GREEDY))
+    list(engine.run())
+    long = tuple(range(30, 60))
+    engine.add(Request(long, Sampling(temperature=0.0, max_tokens=40)))
+    bad = engine.add(Request((*range(40, 50), 9, 10), GREEDY))
+    events: list[Event] = []
+    while not any(e.id == bad for e in events):
+        events += engine.step()
+    # the broken rows lie behind those of the next in the slot, and before those of its neighbour
+    good = engine.add(Request(short, GREEDY))
+    found = gather(events + list(engine.run()))
+    assert found[bad][-1].finish == "error"
+    assert [e.token for e in found[good]] == wanted(short, (0.0, 0, 12))[0]
+    assert [e.token for e in found[bad - 1]] == wanted(long, (0.0, 0, 40))[0]
+
+
 def test_a_grammar_holds_and_a_broken_one_ends_its_request_alone() -> None:
     class Odd:
         """Odd tokens only, three of them; the second may be none at all."""
