@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Sequence as Items
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
 from .drafts import Guesser, propose, room_for_drafts
+from .draws import draws
 from .past import Paged
 from .request import Event, Request, Sequence, Usage
 from .room import Room
@@ -60,23 +61,43 @@ class Engine:
         """Queue a request; its number. ValueError if it can never run, Overloaded if the queue is
         full.
         """
+        return self.add_samples(request, 1)[0]
+
+    def add_samples(self, request: Request, count: int) -> list[int]:
+        """As `add`, so many samples of one request, numbered from its `sample` on. One of them
+        reads the prompt, the others wait and go on from its end.
+        """
+        self._check(request, count)
+        guides = [request.guide() if request.guide else None for _ in range(count)]
+        numbers = range(self._next, self._next + count)
+        for n, (number, guide) in enumerate(zip(numbers, guides, strict=True)):
+            own = replace(request, sample=request.sample + n)
+            usage, tokens = Usage(len(own.prompt)), list(own.prompt)
+            s = Sequence(number, own, number, numbers[0], usage, tokens, guide=guide)
+            self.waiting.append(s)
+        self._next += count
+        return list(numbers)
+
+    def _check(self, request: Request, count: int) -> None:
         vocab, most = self.model.config.vocab_size, len(request.prompt) + 1
+        if count < 1:
+            raise ValueError(f"{count} samples are asked for; ask for 1 at least")
         if not request.prompt:
             raise ValueError("a prompt is empty; give at least one token")
         if not 0 <= min(request.prompt) <= max(request.prompt) < vocab:
             raise ValueError(f"a prompt holds a token outside of the vocabulary of {vocab}")
+        for name in ("logit_bias", "stop_ids"):
+            for token in getattr(request.sampling, name):
+                if not 0 <= token < vocab:
+                    raise ValueError(f"{name} has token {token}; the vocabulary has {vocab}")
         if most > self._limit():
             raise ValueError(
                 f"{most - 1} tokens leave no room of {self._limit()}; shorten the prompt"
             )
-        if len(self.waiting) >= self.queue:
+        if count > self.queue:
+            raise ValueError(f"{count} samples for a queue of {self.queue}; ask for fewer")
+        if len(self.waiting) + count > self.queue:
             raise Overloaded(len(self.waiting), 1.0 + len(self.waiting) / 10)
-        usage, number = Usage(len(request.prompt)), self._next
-        s = Sequence(number, request, number, usage, list(request.prompt))
-        s.guide = request.guide() if request.guide else None
-        self.waiting.append(s)
-        self._next += 1
-        return number
 
     def abort(self, number: int) -> bool:
         """End a request; False if there is none of that number. Its last event comes with the
@@ -117,72 +138,92 @@ class Engine:
         batch = Batch.pack(rows, first=[s.done for s, _ in steps], device=self.device)
         past = Paged(self.room.cache, batch, [s for s, _ in steps])
         hidden = self.model(batch, past)
-        bases = past.bases()
+        firsts = [s.done for s, _ in steps]
         # the rows that are followed by a draw: the last known token of a sequence and its drafts
         wanted = [
-            range(b - (n - s.left) - 1, b) if n >= s.left else range(0)
+            (s, range(b - (n - s.left) - 1, b))
             for (s, n), b in zip(steps, batch.starts[1:], strict=True)
+            if n >= s.left
         ]
-        at = torch.tensor([i for r in wanted for i in r], dtype=torch.int64, device=self.device)
-        logits = iter(self.model.logits(hidden[at]) if len(at) else ())
-        firsts = [s.done for s, _ in steps]
-        for (s, n), base, places, a in zip(steps, bases, wanted, batch.starts, strict=False):
+        for (s, n), base, a in zip(steps, past.bases(), batch.starts, strict=False):
             s.base, known = base, min(n, s.left)
             s.done, s.last = s.done + known, hidden[a + known - 1]
             if s.done in s.stops:
                 self.room.keep(s)
-            self._draw(s, [next(logits) for _ in places], hidden[a + known - 1 :])
+        self._draw(wanted, hidden)
         if self.guesser is not None:
             parts = zip(steps, batch.starts, firsts, strict=False)
             read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.slot is not None]
             if read:
                 self.guesser.read([s for s, _ in read], [rows for _, rows in read], self.drafts)
 
-    def _draw(self, s: Sequence, logits: Items[Tensor], hidden: Tensor) -> None:
-        """Draw after each row as long as the drafts are what is drawn; hidden [rows, D]."""
-        guesses, s.drafts = s.drafts[: max(0, len(logits) - 1)], []
-        s.usage.drafted += len(guesses)
-        for i, row in enumerate(logits):
-            if not bool(torch.isfinite(row).all()):
-                error = "the model's output is not finite"
-                self._finish(s, Event(s.id, finish="error", usage=s.usage, error=error))
-                return
+    def _draw(self, wanted: list[tuple[Sequence, range]], hidden: Tensor) -> None:
+        """Draw after all wanted rows of hidden [T, D] at once, as if the drafts before each had
+        been drawn, and take those that are.
+        """
+        rows: list[ops.Draw] = []
+        parts: list[tuple[Sequence, list[int], range]] = []
+        for s, places in wanted:
+            guesses, s.drafts = s.drafts[: len(places) - 1], []
+            s.usage.drafted += len(guesses)
             try:
-                event = self._token(s, row)
+                own = draws(s, guesses, self.model.config.vocab_size)
             except ValueError as error:
-                # a grammar that cannot be followed, or that a bias excludes
-                event = Event(s.id, finish="error", usage=s.usage, error=str(error))
+                self._fail(s, str(error))
+                continue
+            rows += own
+            parts.append((s, guesses, places[: len(own)]))
+        if not rows:
+            return
+        at = torch.tensor([i for *_, places in parts for i in places], device=self.device)
+        drawn = iter(ops.draw(self.model.logits(hidden[at]), rows))
+        for s, guesses, places in parts:
+            self._take(s, guesses, [next(drawn) for _ in places], hidden[places.start :])
+
+    def _take(
+        self, s: Sequence, guesses: list[int], drawn: list[ops.Drawn], hidden: Tensor
+    ) -> None:
+        """Take what was drawn as long as the drafts are just that; hidden [rows, D]."""
+        for i, found in enumerate(drawn):
+            try:
+                event = self._token(s, found)
+            except ValueError as error:
+                # also a grammar that cannot be followed
+                self._fail(s, str(error))
+                return
             if event.finish:
                 self._finish(s, event)
                 return
             self._told.append(event)
-            if i == len(guesses) or s.tokens[-1] != guesses[i]:
+            if i + 1 == len(drawn) or s.tokens[-1] != guesses[i]:
                 return
             # the draft's row has been read already
             s.done, s.last = s.done + 1, hidden[i + 1]
             s.usage.accepted += 1
 
-    def _token(self, s: Sequence, row: Tensor) -> Event:
-        settings = s.request.sampling
-        allowed = None if s.guide is None else s.guide.mask()
-        token = ops.choose(row, settings, s.prompt, s.out, s.request.sample, allowed)
+    def _token(self, s: Sequence, drawn: ops.Drawn) -> Event:
+        settings, token = s.request.sampling, drawn.token
+        if not drawn.is_finite:
+            raise ValueError("the model's output is not finite")
+        if token is None:
+            raise ValueError(
+                "no token may come next; logit_bias and the grammar exclude each other"
+            )
         if s.guide is not None:
             s.guide.accept(token)
-        logprobs = ops.logprobs_of(row)
-        top: tuple[tuple[int, float], ...] = ()
-        if settings.logprobs:
-            best = logprobs.topk(min(settings.logprobs, len(logprobs)))
-            top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
         s.tokens.append(token)
         is_stop = token in settings.stop_ids or token in self.model.config.eos_token_ids
         is_stop = is_stop or (s.guide is not None and s.guide.is_done)
         is_full = len(s.tokens) >= min(s.most, self._limit())
         finish = "stop" if is_stop else "length" if is_full else ""
         usage = s.usage if finish else None
-        return Event(s.id, token, float(logprobs[token]), top, finish, usage)
+        return Event(s.id, token, drawn.logprob, drawn.top, finish, usage)
 
     def _limit(self) -> int:
         return min(self.model.config.max_position_embeddings, self.room.tokens)
+
+    def _fail(self, s: Sequence, error: str) -> None:
+        self._finish(s, Event(s.id, finish="error", usage=s.usage, error=error))
 
     def _finish(self, s: Sequence, event: Event) -> None:
         """The last event of a sequence; what it has read is kept for those that go on from it."""
@@ -199,16 +240,22 @@ class Engine:
         self.room.leave(s)
 
     def _admit(self) -> None:
-        """Let those in that wait, the most urgent first."""
+        """Let those in that wait, the most urgent first; samples only when their prompt is not
+        being read by another of them.
+        """
         self.waiting.sort(key=lambda s: (-s.request.priority, s.order))
-        while self.waiting:
-            s = self.waiting[0]
+        reading = {r.group for r in self.running if r.done < len(r.prompt) - 1}
+        for s in list(self.waiting):
+            if s.group in reading:
+                continue
             if not self.room.free_slots and not self._park_for(s):
                 return
             if not self.room.enter(s, min(s.most, self._limit()), not self.running):
                 return
-            self.waiting.pop(0)
+            self.waiting.remove(s)
             self.running.append(s)
+            if s.done < len(s.prompt) - 1:
+                reading.add(s.group)
 
     def _park_for(self, s: Sequence) -> bool:
         """Take the slot of the least urgent sequence if it is less urgent than `s`; it goes on

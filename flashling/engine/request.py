@@ -69,12 +69,14 @@ class Event:
 @dataclass
 class Sequence:
     """A request in the engine. `done` tokens of `tokens` stand in its slot and pages; the open
-    chunk begins at token `base`.
+    chunk begins at token `base`. group: the number of the first of its
+    request's samples.
     """
 
     id: int
     request: Request
     order: int
+    group: int
     usage: Usage
     tokens: list[int]
     done: int = 0

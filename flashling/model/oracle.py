@@ -32,6 +32,12 @@ class Guide(Protocol):
         """Go on by a drawn token."""
         ...
 
+    def draft_masks(self, drafts: Sequence[int]) -> list[Tensor]:
+        """The mask before each draft and after the last, as far as they may come; it stays where
+        it is. Asked only by who has drafts.
+        """
+        ...
+
 
 @dataclass
 class Generation:

@@ -10,18 +10,23 @@ from .op import op, using, wide
 from .rope import frequencies, queries_keys, rotary_table, rotate_half, rotate_pairs
 from .route import Choice, route
 from .sample import choose, gumbel, logprobs_of, philox
+from .sample.rows import Draw, Drawn, choose_rows, draw
 
 __all__ = [
     "CHUNK",
     "Carry",
     "Choice",
     "Documents",
+    "Draw",
+    "Drawn",
     "Fp8",
     "Grid",
     "Int4",
     "Weight",
     "add_norm",
     "choose",
+    "choose_rows",
+    "draw",
     "expert_load",
     "experts",
     "frequencies",

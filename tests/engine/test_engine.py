@@ -271,6 +271,18 @@ def test_a_grammar_holds_and_a_broken_one_ends_its_request_alone() -> None:
         def accept(self, token: int) -> None:
             self.count += 1
 
+        def draft_masks(self, drafts: list[int]) -> list[torch.Tensor]:
+            ahead, masks = Odd(self.is_broken), [self.mask()]
+            ahead.count = self.count
+            for draft in drafts:
+                if not masks[-1][draft]:
+                    break
+                ahead.accept(draft)
+                if ahead.is_done:
+                    break
+                masks.append(ahead.mask())
+            return masks
+
     sampling = Sampling(temperature=1.0, seed=4, max_tokens=30)
     engine = Engine(model(), slots=2, pages=16, drafts=3)
     held = engine.add(Request((20, 21, 22), sampling, guide=Odd))

@@ -11,18 +11,20 @@ from ...sampling import Sampling
 from ..op import op, wide
 
 LOW = 0xFFFFFFFF
+# one for all, or one for each row
+Number = int | Tensor
 
 
 @op()
-def philox(tokens: Tensor, seed: int, sample: int, position: int) -> Tensor:
-    """Random words [V] int64 in [0, 2^32), one for each token id of `tokens` [V] int64.
+def philox(tokens: Tensor, seed: Number, sample: Number, position: Number) -> Tensor:
+    """Random words [V] int64 in [0, 2^32), one for each token id of `tokens` [V] int64; [N, V]
+    where seed, sample and position are tensors [N, 1] int64 (of a seed its 64 bits).
 
     Philox4x32-10 (Salmon et al., SC 2011) with key (seed mod 2^32, sample) and counter
     (position, token, seed div 2^32, 0); its first output word.
     """
-    c0 = torch.full_like(tokens, position & LOW)
-    c1, c2 = tokens & LOW, torch.full_like(tokens, (seed >> 32) & LOW)
     c3 = torch.zeros_like(tokens)
+    c0, c1, c2 = c3 + (position & LOW), tokens & LOW, c3 + ((seed >> 32) & LOW)
     k0, k1 = seed & LOW, sample & LOW
     for _ in range(10):
         high0, low0 = _product(c0, 0xD2511F53)
@@ -38,8 +40,8 @@ def _product(x: Tensor, by: int) -> tuple[Tensor, Tensor]:
     return (full >> 32) & LOW, full & LOW
 
 
-def gumbel(tokens: Tensor, seed: int, sample: int, position: int) -> Tensor:
-    """Gumbel noise [V] float64 of the same place: -log(-log u), u = (word + 1/2) / 2^32."""
+def gumbel(tokens: Tensor, seed: Number, sample: Number, position: Number) -> Tensor:
+    """Gumbel noise float64 of the same shape and places: -log(-log u), u = (word + 1/2) / 2^32."""
     u = (philox(tokens, seed, sample, position).double() + 0.5) / 2**32
     return -torch.log(-torch.log(u))
 
@@ -71,7 +73,9 @@ def filtered(
         x[ids] = torch.where(x[ids] > 0, x[ids] / r, x[ids] * r)
     if out and (settings.presence_penalty or settings.frequency_penalty):
         counts = torch.bincount(torch.tensor(out, device=x.device), minlength=vocab).to(x.dtype)
-        x -= settings.frequency_penalty * counts + settings.presence_penalty * (counts > 0)
+        x -= settings.frequency_penalty * counts + settings.presence_penalty * (counts > 0).to(
+            x.dtype
+        )
     for token, bias in settings.logit_bias.items():
         if not 0 <= token < vocab:
             raise ValueError(f"logit_bias names token {token}; the vocabulary has {vocab}")
