@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 class Sampling:
     """Settings of one request, applied in the order penalties, bias, temperature, top-k, top-p,
     min-p. `temperature` 0 takes the likeliest token. `logprobs` asks for that many alternatives.
+    `stop`: texts before which an answer is cut off; only who makes text of tokens (LLM) reads them.
     """
 
     temperature: float = 1.0
@@ -25,6 +26,7 @@ class Sampling:
     min_tokens: int = 0
     stop_ids: tuple[int, ...] = ()
     logprobs: int = 0
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         limits = {
@@ -47,3 +49,5 @@ class Sampling:
                 raise ValueError(f"{name} {value!r} must lie between {low} and {high}")
         if self.top_p == 0.0:
             raise ValueError("top_p 0 keeps no token; use temperature 0 for the likeliest one")
+        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
+            raise ValueError(f"stop {self.stop!r} must be a tuple of texts that are not empty")

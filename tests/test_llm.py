@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,9 @@ import torch
 
 from flashling import LLM, Sampling, generate, nano
 from flashling.batch import Batch
-from flashling.llm import Answer
-from flashling.model import decode
-from flashling.model.decode import Decoder, likeliest
+from flashling.llm import Answer, Event
+from flashling.llm.answer import Reading
+from flashling.model.decode import likeliest
 from flashling.model.past import Fresh
 from flashling.ops import logprobs_of
 from flashling.text.toolcalls import Text
@@ -40,11 +40,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def llm(folder: Path) -> LLM:
-    return LLM.load(folder, "float64")
+    return LLM(folder, "float64")
 
 
 def fresh(llm: LLM) -> LLM:
-    return LLM(llm.model, llm.tokenizer)
+    return LLM.of(llm.model, llm.tokenizer)
 
 
 def answer(llm: LLM, messages: list[dict], **settings: float) -> Answer:
@@ -66,16 +66,6 @@ def test_tokens_are_the_oracles(llm: LLM, temperature: float, penalty: float) ->
     assert whole[len(prompt) - 1 :] == pytest.approx(found.logprobs, abs=1e-9)
 
 
-def test_a_long_prompt_is_read_in_stretches(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    s = Sampling(temperature=0, max_tokens=8)
-    tokens = llm.tokenizer.encode("list the files of src " * 12)
-    [expected] = generate(llm.model, [tokens], s)
-    monkeypatch.setattr(decode, "ROWS", 37)
-    steps = list(Decoder(llm.model).steps(tokens, s))
-    assert steps.count(None) == math.ceil(len(tokens) / 37) - 1
-    assert [x.token for x in steps if x] == expected.tokens
-
-
 def test_the_stream_is_the_whole(llm: LLM) -> None:
     *events, last = fresh(llm).chat(HELLO, None, Sampling(seed=3, max_tokens=40))
     assert isinstance(last, Answer)
@@ -89,8 +79,10 @@ def test_the_next_turn_reads_only_what_is_new(llm: LLM) -> None:
     assert first.usage.cached_tokens == 0
     more = [*HELLO, {"role": "assistant", "content": "ls -l src"}, HELLO[0]]
     second = answer(own, more, temperature=0.0, max_tokens=30)
-    # another answer than was given: back to the end of the first prompt
-    assert second.usage.cached_tokens == first.usage.prompt_tokens
+    # another answer than was given: back to the last token of the first prompt
+    assert second.usage.cached_tokens == first.usage.prompt_tokens - 1
+    assert second.usage.restored_from == "device"
+    assert "no checkpoint between" in second.usage.miss_reason
     [expected] = generate(llm.model, [llm.prompt(more)], Sampling(temperature=0, max_tokens=30))
     assert second.tokens == expected.tokens
     # the very tokens that were given: nothing is read twice, the last token alone is new
@@ -118,28 +110,36 @@ def test_stopping_and_interrupting_leave_a_usable_past(
         next(half)
     half.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert own.chat(HELLO, None, s, stream=False).tokens == expected
-    commit = own.decoder.past.commit
-    calls = iter([0, 0, 1])
-
-    def interrupted() -> None:
-        if next(calls, 0):
-            raise KeyboardInterrupt
-        commit()
-
-    monkeypatch.setattr(own.decoder.past, "commit", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        own.chat([*HELLO, *HELLO], None, s, stream=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Reading, "push", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            own.chat([*HELLO, *HELLO], None, replace(s, max_tokens=500), stream=False)
     assert own.chat(HELLO, None, s, stream=False).tokens == expected
+    wait_idle(own)
+
+
+def interrupted(*_: object) -> Iterator[Event]:
+    raise KeyboardInterrupt
+
+
+def wait_idle(llm: LLM) -> None:
+    """The engine's thread ends, and nothing is left in it."""
+    until = time.monotonic() + 20
+    while llm.service._is_running:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    engine = llm.service._engine
+    assert engine is not None and engine.is_idle and not llm.service._streams
 
 
 def test_the_end_of_the_positions_is_an_end(folder: Path) -> None:
-    llm = LLM.load(folder)
+    llm = LLM(folder)
     llm.model.config = llm.model.config.with_(max_position_embeddings=64)
     own = fresh(llm)
     *_, found = own.complete(list(range(20, 60)), Sampling(temperature=0.0, max_tokens=500))
     assert isinstance(found, Answer)
-    assert found.finish == "stop" or len(found.tokens) == 25
-    with pytest.raises(ValueError, match="70 tokens exceed the model's 64 positions"):
+    assert found.finish == "stop" or len(found.tokens) == 24
+    with pytest.raises(ValueError, match="70 tokens leave no room of 64; shorten"):
         list(own.complete([20] * 70))
     with pytest.raises(ValueError, match="empty"):
         list(own.complete([]))
@@ -181,14 +181,14 @@ def test_a_wide_beam_finds_the_best_of_all(llm: LLM) -> None:
 
 def test_errors_say_what_to_do(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(ValueError, match="no folder .*leave it out"):
-        LLM.load(tmp_path / "none")
+        LLM(tmp_path / "none")
     with pytest.raises(ValueError, match="tokenizer.json"):
-        LLM.load(tmp_path)
+        LLM(tmp_path)
     with pytest.raises(ValueError, match="dtype 'int3' is not one of"):
-        LLM.load(folder, "int3")
+        LLM(folder, "int3")
     small = toy.write(tmp_path / "small", c=replace(toy.config(), vocab_size=300))
     with pytest.raises(ValueError, match="same release"):
-        LLM.load(small)
+        LLM(small)
 
 
 def test_the_embedded_model_is_found_or_missed_plainly(

@@ -17,7 +17,7 @@ def load(model: str, dtype: str | None = None, chat_template: str | None = None)
     """
     from ..llm import LLM
 
-    llm = LLM.load(model, dtype)
+    llm = LLM(model, dtype)
     if chat_template is not None:
         from ..text.jinja import template
 

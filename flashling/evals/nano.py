@@ -148,14 +148,13 @@ def speed(subject: Subject) -> Report:
     words = llm.tokenizer.encode("list the files in this folder by size and then " * 40)
     first, rates = [], []
     for n in range(5):
-        started = time.perf_counter()
         # another first token each time: nothing is reused
-        steps = llm.decoder.steps([20 + n, *words[:199]], Sampling(temperature=0.0, max_tokens=64))
-        next(s for s in steps if s is not None)
-        first.append(time.perf_counter() - started)
-        count = sum(s is not None for s in steps)
-        if count > 8:
-            rates.append(count / (time.perf_counter() - started - first[-1]))
+        sampling = Sampling(temperature=0.0, max_tokens=64)
+        *_, answer = llm.complete([20 + n, *words[:199]], sampling)
+        assert isinstance(answer, Answer)
+        first.append(answer.usage.first_seconds)
+        if answer.usage.output_tokens > 8:
+            rates.append(answer.usage.tokens_per_second)
     middle = sorted(rates)[len(rates) // 2] if rates else None
     return {
         "first_seconds": sorted(first)[2],
@@ -186,7 +185,7 @@ def run(
     unknown = set(parts) - set(PARTS)
     if unknown:
         raise ValueError(f"part {sorted(unknown)[0]!r} is unknown; choose from {', '.join(PARTS)}")
-    subject = Subject(LLM.load(model or "embedded"))
+    subject = Subject(LLM(model or "embedded"))
     report: Report = {}
     for part in parts:
         began = time.perf_counter()

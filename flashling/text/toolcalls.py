@@ -225,13 +225,19 @@ def parse(tokens: Iterable[int], tokenizer: Tokenizer) -> Message:
     """
     parser = Parser(tokenizer)
     events = [e for t in tokens for e in parser.push(t)]
-    events += parser.close()
+    return gather([*events, *parser.close()])
+
+
+def gather(events: Iterable[Event]) -> Message:
+    """The message that all events of a parser tell."""
     out = Message()
-    out.content = "".join(e.text for e in events if isinstance(e, Text))
-    out.reasoning = "".join(e.text for e in events if isinstance(e, Reasoning))
     arguments: dict[int, list[str]] = {}
     for e in events:
-        if isinstance(e, CallArgs):
+        if isinstance(e, Text):
+            out.content += e.text
+        elif isinstance(e, Reasoning):
+            out.reasoning += e.text
+        elif isinstance(e, CallArgs):
             arguments.setdefault(e.index, []).append(e.text)
         elif isinstance(e, CallEnd) and e.arguments is None:
             out.broken.append(e.raw)

@@ -1,0 +1,44 @@
+"""A model's folder as parts of an LLM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from .. import nano
+from ..model import weights
+from ..model.ling import Ling
+from ..text.tokenizer import Tokenizer
+
+
+def load(
+    path: str | Path | None, dtype: torch.dtype | str | None, device: torch.device | str | None
+) -> tuple[Ling, Tokenizer]:
+    """What the folder `path` holds, or the embedded model; arguments as `LLM` takes them.
+    ValueError names what is wrong with the folder and how to go on.
+    """
+    is_embedded = path in (None, "embedded")
+    folder = nano.path() if is_embedded else Path(str(path))
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder}: give a model's folder, or leave it out")
+    tokenizer = Tokenizer.read(folder)
+    has_gpu = torch.cuda.is_available() and not is_embedded
+    place = torch.device(device or ("cuda" if has_gpu else "cpu"))
+    usual = torch.float32 if place.type == "cpu" else torch.bfloat16
+    model = weights.read(folder, _dtype(dtype) or usual).to(place)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ValueError(
+            f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, config.json "
+            f"{model.config.vocab_size}; fetch both from the same release"
+        )
+    return model, tokenizer
+
+
+def _dtype(given: torch.dtype | str | None) -> torch.dtype | None:
+    if given is None or isinstance(given, torch.dtype):
+        return given
+    known = {"float64", "float32", "bfloat16"}
+    if given not in known:
+        raise ValueError(f"dtype {given!r} is not one of {', '.join(sorted(known))}")
+    return getattr(torch, given)

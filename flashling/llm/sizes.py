@@ -1,0 +1,40 @@
+"""How large an engine a model gets on its device."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import torch
+
+from ..engine.engine import Engine
+from ..engine.memory import MemoryPlan, Wanted, weight_bytes
+from ..engine.request import pages_for
+from ..model.ling import Ling
+
+# of a computer's memory, and what of it is taken before anybody asks: pages for one text of the
+# whole context and for some short ones
+CPU_SHARE, CPU_PAGES, CPU_CHECKPOINTS = 1 / 4, 256, 1 << 30
+CPU = Wanted(slots=16, context=1 << 20, budget=1024)
+GPU = Wanted(slots=64, context=1 << 17, budget=4096)
+
+
+def engine_for(model: Ling) -> Engine:
+    """An engine for a model that is loaded, in what is left of its device's memory. ValueError if
+    not even one sequence of 1,024 tokens fits.
+    """
+    device, config = model.head.device, model.config
+    is_cpu = device.type == "cpu"
+    free = _cpu_bytes() if is_cpu else torch.cuda.mem_get_info(device)[0]
+    wanted = replace(CPU if is_cpu else GPU, dtype=model.dtype)
+    # the plan is one for before loading
+    plan = MemoryPlan.of(config, free + weight_bytes(config, "bf16"), "bf16", wanted)
+    pages, checkpoints = plan.pages, plan.checkpoint_bytes
+    if is_cpu:
+        pages = min(pages, pages_for(plan.context) + CPU_PAGES)
+        checkpoints = min(checkpoints, CPU_CHECKPOINTS)
+    return Engine(model, plan.slots, pages, wanted.budget, checkpoints)
+
+
+def _cpu_bytes() -> int:
+    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * CPU_SHARE)
