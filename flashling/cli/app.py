@@ -12,6 +12,7 @@ from .. import __version__
 from .chat import chat
 from .info import info
 from .run import explain, run, suggest
+from .serve import serve
 from .shell import shell
 from .work import evaluate, quantize, train
 
@@ -21,7 +22,7 @@ Without a model every command uses the small one that comes with the package. Ad
 command to see where an error comes from.
 """
 app = App(name="flashling", help=HELP, version=__version__)
-for command in (chat, run, suggest, explain, shell, info, train, quantize):
+for command in (chat, run, serve, suggest, explain, shell, info, train, quantize):
     app.command(command)
 app.command(evaluate, name="eval")
 # what a user, a file or a machine can cause: said in a line

@@ -46,6 +46,12 @@ class Service:
         self._is_running = False
         self._streams: dict[int, tuple[Stream, int]] = {}
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many sequences run, and how many wait."""
+        engine = self._engine
+        return (len(engine.running), len(engine.waiting)) if engine is not None else (0, 0)
+
     def open(self, request: Request, samples: int, tell: Tell) -> Stream:
         """Queue a request. Refusals are told as well, as errors of sample 0."""
         stream = Stream(self, tell)
