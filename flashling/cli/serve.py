@@ -34,8 +34,7 @@ def serve(
     keys
         A file of API keys, one a line: KEY or NAME KEY. Also read from FLASHLING_KEYS.
     alias
-        Another name of the model, for clients that insist on one. Every name is accepted; these
-        are listed too.
+        Another name to list; every name is accepted.
     ledger
         A folder for usage records: a line of JSON for each request.
     queue
@@ -52,15 +51,8 @@ def serve(
     from ..server.settings import Settings
 
     # before the model is loaded: what is wrong should be known at once
-    settings = Settings(
-        model=model if model == "embedded" else Path(model).resolve().name,
-        host=host,
-        port=port,
-        keys=Keys.read(keys),
-        aliases=alias,
-        ledger=ledger,
-        temperature=0.0 if model == "embedded" else 0.7,
-        queue=queue,
-        drain=drain,
-    )
+    is_embedded = model == "embedded"
+    name, temperature = (model, 0.0) if is_embedded else (Path(model).resolve().name, 0.7)
+    known = Keys.read(keys)
+    settings = Settings(name, host, port, alias, known, ledger, temperature, queue, drain)
     return run(load(model, dtype, chat_template and str(chat_template)), settings)
