@@ -159,7 +159,11 @@ def _named(told: str, body: bytes) -> Refused:
 
 def _at(body: bytes, path: str) -> tuple[Any, bool]:
     """The value at a path such as messages[3].content, and whether there is one."""
-    value: Any = msgspec.json.decode(body)
+    try:
+        value: Any = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        # what comes after the field is worse
+        return None, False
     for name, index in re.findall(r"([^.\[\]]+)|\[(\d+|\.\.\.)\]", path):
         try:
             value = value[name] if name else value[int(index)]

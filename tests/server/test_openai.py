@@ -181,7 +181,11 @@ def test_odd_conversations_are_borne(ann: OpenAI) -> None:
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "user", "content": [{"type": "text", "text": "wait"}]},
         {"role": "tool", "tool_call_id": "c1", "name": "add", "content": "late"},
-        {"role": "assistant", "content": [{"type": "text", "text": "ok"}], "reasoning_content": "r"},
+        {
+            "role": "assistant",
+            "content": [{"type": "text", "text": "ok"}],
+            "reasoning_content": "r",
+        },
         {"role": "user", "content": "list the files in src"},
     ]
     answer = ann.chat.completions.create(
