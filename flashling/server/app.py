@@ -14,11 +14,14 @@ from .chat import chat
 from .completions import completions
 from .gate import Gate
 from .hub import Hub
+from .messages import count_tokens, messages
 from .settings import Settings
 
 ROUTES = [
     Route("/v1/chat/completions", chat, methods=["POST"]),
     Route("/v1/completions", completions, methods=["POST"]),
+    Route("/v1/messages", messages, methods=["POST"]),
+    Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
     Route("/v1/models", small.models),
     Route("/v1/models/{name:path}", small.model),
     Route("/v1/usage", small.usage),

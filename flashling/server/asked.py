@@ -68,6 +68,11 @@ class Asker:
         sampling = self._sampling(body, body.max_tokens or 16, body.logprobs or 0, {})
         return [Asked(self._request(p, sampling, None, client, body), samples) for p in prompts]
 
+    def count(self, body: Chat) -> int:
+        """How many tokens the prompt of a chat has."""
+        bound = held(body, self.llm.tokenizer)
+        return len(self.render(messages_of(body.messages), bound.tools, thinking(body))[0])
+
     def render(
         self,
         messages: Sequence[dict[str, Any]],

@@ -22,7 +22,7 @@ class Choice:
         self.logprobs: list[dict[str, Any]] = []
         self.finish = ""
         self._places: dict[int, int] = {}
-        self._is_broken = False
+        self._is_broken, self._nameless = False, ""
 
     def take(self, events: list[Event]) -> list[Delta]:
         """The deltas of what a token tells."""
@@ -47,13 +47,15 @@ class Choice:
             return [{"tool_calls": [{"index": place, "function": {"arguments": e.text}}]}]
         if isinstance(e, CallEnd) and e.arguments is None:
             self._is_broken = True
-            if e.index not in self._places and e.raw:
-                # it never became a call: it is what was said
-                self.content.append(e.raw)
-                return [{"content": e.raw}]
+            if e.index not in self._places:
+                self._nameless = e.raw
         if isinstance(e, Answer):
             is_called = self.calls and e.finish == "stop" and not self._is_broken
             self.finish = "tool_calls" if is_called else e.finish
+            # what never became a call is what was said, unless it was only cut off
+            if e.finish == "stop" and self._nameless:
+                self.content.append(self._nameless)
+                return [{"content": self._nameless}]
         return []
 
     def message(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flashling.engine.engine import Overloaded
-from flashling.llm import CallArgs, CallEnd, CallStart, Reasoning, Text
+from flashling.llm import Answer, CallArgs, CallEnd, CallStart, Reasoning, Text, Usage
 from flashling.server.asked import thinking
 from flashling.server.choice import Choice
 from flashling.server.errors import FAILED, body_of, refusal
@@ -28,7 +28,7 @@ def test_calls_have_indexes_and_ids_of_their_own() -> None:
         CallArgs(0, '{"x"'),
         CallArgs(0, ": 1}"),
         CallEnd(0, "a", {"x": 1}, ""),
-        # one that never had a name is text, and takes no index
+        # one that never had a name takes no index
         CallEnd(1, None, None, "nonsense"),
         CallStart(2, "b"),
         CallArgs(2, "{}"),
@@ -44,7 +44,20 @@ def test_calls_have_indexes_and_ids_of_their_own() -> None:
     assert [c["function"]["arguments"] for c in message["tool_calls"]] == ['{"x": 1}', "{}"]
     # the deltas that were sent first are not changed by what came later
     assert heads[0]["function"]["arguments"] == ""
-    assert message["content"] == "sononsense" and message["reasoning_content"] == "hm"
+    assert message["content"] == "so" and message["reasoning_content"] == "hm"
+    for finish, shown in [("length", []), ("stop", [{"content": "nonsense"}])]:
+        other = Choice()
+        other.take(events)
+        assert other.take([ended(finish)]) == shown
+        # one of its calls was broken: the client must not take them for all
+        assert other.finish == finish
+    whole = Choice()
+    whole.take([*events[2:6], ended("stop")])
+    assert whole.finish == "tool_calls"
+
+
+def ended(finish: str) -> Answer:
+    return Answer("", "", [], [], [], [], finish, Usage(1, 0, 1, 0.0, 0.0))
 
 
 def said(*messages: Any) -> list[dict[str, Any]]:
