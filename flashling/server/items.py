@@ -106,7 +106,7 @@ def _said(items: list[dict[str, Any]]) -> list[Said]:
     """
     out: list[Said] = []
     for i, item in enumerate(items):
-        field, kind = f"input[{i}]", item.get("type", "message")
+        field, kind = f"input[{i}]", str(item.get("type", "message"))
         if kind == "message":
             role, text = str(item.get("role", "")), _text(field, item.get("content"))
             last = _last(out) if role == "assistant" else None

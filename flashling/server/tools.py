@@ -99,21 +99,26 @@ def _choice(given: str | dict[str, Any] | None) -> tuple[str, list[str] | None]:
             return given, None
     elif given.get("type") == "allowed_tools":
         among = given.get("allowed_tools", given)
-        mode = "required" if among.get("mode") == "required" else "auto"
-        found = [t.get("function", t).get("name") for t in among.get("tools") or []]
-        if found and all(isinstance(name, str) for name in found):
-            return mode, found
-    else:
-        f = given.get("function", given)
-        name = f.get("name") if isinstance(f, dict) else None
-        if isinstance(name, str):
-            return "named", [name]
+        tools = among.get("tools") if isinstance(among, dict) else None
+        names = [_name(tool) for tool in tools] if isinstance(tools, list) else []
+        if names and None not in names:
+            mode = "required" if among.get("mode") == "required" else "auto"
+            return mode, [name for name in names if name is not None]
+    elif (name := _name(given)) is not None:
+        return "named", [name]
     shown = json.dumps(given)[:100]
     raise Refused(
         400,
         f"tool_choice: {shown} is not auto, none, required or a function with a name",
         "tool_choice",
     )
+
+
+def _name(given: Any) -> str | None:
+    """The name of a tool, in the form of chats or of responses."""
+    f = given.get("function", given) if isinstance(given, dict) else None
+    name = f.get("name") if isinstance(f, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _either(
