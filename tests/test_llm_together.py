@@ -17,6 +17,7 @@ import torch
 
 from flashling import LLM, Sampling, generate
 from flashling.engine.engine import Engine
+from flashling.engine.request import Request
 from flashling.llm import Answer, Text
 from flashling.llm.sizes import engine_for
 from flashling.llm.stops import Stops
@@ -101,7 +102,7 @@ def test_tasks_share_the_engine_and_are_cancelled_alone(llm: LLM) -> None:
         return answers, events
 
     empty = LLM.of(llm.model, llm.tokenizer)
-    empty.template = lambda *_: []
+    empty.prompts.template = lambda *_: []
     answers, events = asyncio.run(talk())
     prompt = llm.prompt(HELLO)
     want = [oracles(llm, prompt, replace(HOT, seed=seed)) for seed in range(4)]
@@ -117,6 +118,15 @@ def test_a_closed_loop_ends_its_request(llm: LLM) -> None:
     events = llm.astream(HELLO, None, long)
     loop.run_until_complete(anext(events))  # pyright: ignore[reportArgumentType]
     loop.close()
+    wait_idle(llm)
+
+
+def test_nobody_who_listens_to_a_refusal_is_no_failure(llm: LLM) -> None:
+    def gone(*_: object) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    llm.service.open(Request(()), 1, gone)
+    assert llm.generate("ls", HOT)[0].tokens == oracles(llm, llm.tokenizer.encode("ls"), HOT)
     wait_idle(llm)
 
 

@@ -21,7 +21,7 @@ def load(model: str, dtype: str | None = None, chat_template: str | None = None)
     if chat_template is not None:
         from ..text.jinja import template
 
-        llm.template = template(Path(chat_template), llm.tokenizer)
+        llm.prompts.template = template(Path(chat_template), llm.tokenizer)
     return llm
 
 

@@ -3,7 +3,8 @@
 from ..text.toolcalls import CallArgs, CallEnd, CallStart, Reasoning, Text
 from .answer import Alternative, Answer, Event, Message, Usage
 from .guides import Schema, Tools
-from .llm import GREEDY, LLM, Template
+from .llm import GREEDY, LLM
+from .prompts import Template
 
 __all__ = [
     "GREEDY",

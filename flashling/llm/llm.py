@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,17 +17,16 @@ from ..engine.request import Request
 from ..model.decode import likeliest, score
 from ..model.ling import Ling
 from ..sampling import Sampling
-from ..text.template import render
+from ..text.template import Rendered
 from ..text.tokenizer import Tokenizer
 from ..text.toolcalls import Text, parse
 from .answer import Alternative, Answer, Event, Message, Reading, message
 from .guides import Guides, Schema, Tools
 from .load import load
+from .prompts import Prompts, Talk
 from .service import Service
 from .sizes import engine_for
 
-# messages, tools and the thinking switch to prompt tokens: as `text.jinja.template` returns it
-Template = Callable[[Sequence[Message], Tools, bool | None], list[int]]
 GREEDY = Sampling(temperature=0.0, max_tokens=1024)
 # how many answers to a looked-up page are weighed
 READINGS = 3
@@ -64,24 +63,15 @@ class LLM:
 
     def _set(self, model: Ling, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
-        self.template: Template | None = None
         self.service = Service(lambda: engine_for(self.model))
+        self.prompts = Prompts(tokenizer)
         self._guides = Guides(tokenizer, model.config.vocab_size)
 
     def prompt(
         self, messages: Sequence[Message], tools: Tools = None, thinking: bool | None = None
     ) -> list[int]:
         """The tokens that ask for the assistant's next message."""
-        return self._prompt(messages, tools, thinking)[0]
-
-    def _prompt(
-        self, messages: Sequence[Message], tools: Tools, thinking: bool | None
-    ) -> tuple[list[int], tuple[int, ...]]:
-        """The tokens, and where the system message ends: other conversations go on from there."""
-        if self.template is not None:
-            return self.template(messages, tools, thinking), ()
-        found = render(messages, tools, tokenizer=self.tokenizer, thinking=thinking)
-        return found.tokens, tuple(found.borders[:1])
+        return self.prompts.of(messages, tools, thinking).prompt.tokens
 
     @overload
     def chat(
@@ -123,8 +113,8 @@ class LLM:
         the answer is held to. Closing the iterator stops the answer; the past stays usable. Empty
         texts may come while there is no news.
         """
-        prompt, borders = self._prompt(messages, tools, thinking)
-        events = self._stream(self._request(prompt, sampling, borders, tools, schema))
+        talk = self.prompts.of(messages, tools, thinking)
+        events = self._stream(self._request(talk.prompt, sampling, tools, schema), talk)
         return events if stream else _last(events)
 
     async def achat(
@@ -151,9 +141,9 @@ class LLM:
         thinking: bool | None = None,
     ) -> AsyncIterator[Event]:
         """As `chat` with stream=True, for `async for`."""
-        prompt, borders = self._prompt(messages, tools, thinking)
+        talk = self.prompts.of(messages, tools, thinking)
         # a grammar may take seconds to compile
-        request = await asyncio.to_thread(self._request, prompt, sampling, borders, tools, schema)
+        request = await asyncio.to_thread(self._request, talk.prompt, sampling, tools, schema)
         loop, told = asyncio.get_running_loop(), asyncio.Queue[Drawn | Exception]()
         stream = self.service.open(
             request, 1, lambda _, event: loop.call_soon_threadsafe(told.put_nowait, event)
@@ -166,6 +156,8 @@ class LLM:
                     raise event
                 is_last = bool(event.finish)
                 for e in reading.push(event):
+                    if isinstance(e, Answer):
+                        talk.record(e)
                     yield e
                 if reading.is_over:
                     stream.stop(0)
@@ -205,14 +197,14 @@ class LLM:
                 found[place] = event
         return [found[place] for place in sorted(found)]
 
-    def _tokens(self, prompt: str | Sequence[int]) -> list[int]:
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+    def _tokens(self, prompt: str | Sequence[int]) -> Rendered:
+        is_text = isinstance(prompt, str)
+        return Rendered(self.tokenizer.encode(prompt) if is_text else list(prompt))
 
     def _request(
         self,
-        prompt: Sequence[int],
+        prompt: Rendered,
         sampling: Sampling,
-        borders: tuple[int, ...] = (),
         tools: Tools = None,
         schema: Schema = None,
     ) -> Request:
@@ -220,10 +212,14 @@ class LLM:
         stops = dict.fromkeys([*sampling.stop_ids, *self.tokenizer.eos_ids])
         settings = replace(sampling, stop_ids=tuple(stops))
         guide = self._guides.of(tools, schema)
-        return Request(tuple(prompt), settings, boundaries=borders, guide=guide)
+        # other conversations go on from the end of the system message
+        borders = tuple(prompt.borders[:1])
+        return Request(tuple(prompt.tokens), settings, boundaries=borders, guide=guide)
 
-    def _stream(self, request: Request) -> Iterator[Event]:
+    def _stream(self, request: Request, talk: Talk | None = None) -> Iterator[Event]:
         for _, event in self._run([request], 1):
+            if talk and isinstance(event, Answer):
+                talk.record(event)
             yield event
 
     def _run(

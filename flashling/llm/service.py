@@ -84,7 +84,7 @@ class Service:
                 self._engine = self._make()
             stream.numbers = self._engine.add_samples(request, samples)
         except Exception as error:
-            stream.tell(0, error)
+            self._tell(stream, 0, error)
         else:
             self._streams |= {n: (stream, i) for i, n in enumerate(stream.numbers)}
 
@@ -96,10 +96,10 @@ class Service:
                 # what the engine holds may be half done: the next request gets another one
                 self._engine, streams, self._streams = None, self._streams, {}
                 for stream in {id(s): s for s, _ in streams.values()}.values():
-                    stream.tell(0, error)
+                    self._tell(stream, 0, error)
                 continue
             for event in events:
-                self._tell(event)
+                self._pass(event)
 
     def _goes_on(self) -> bool:
         """Do what is asked; whether there is something to step."""
@@ -112,14 +112,17 @@ class Service:
                 what = self._asked.popleft()
             what()
 
-    def _tell(self, event: Event) -> None:
+    def _pass(self, event: Event) -> None:
         if event.id not in self._streams:
             return
         stream, sample = self._streams[event.id]
         if event.finish:
             del self._streams[event.id]
+        self._tell(stream, sample, event)
+
+    def _tell(self, stream: Stream, sample: int, what: Event | Exception) -> None:
         try:
-            stream.tell(sample, event)
+            stream.tell(sample, what)
         except RuntimeError:
             # its event loop is closed: nobody listens any more
             self.drop(stream)

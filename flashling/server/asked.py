@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,8 +11,9 @@ from ..engine.compiler import Compiler
 from ..engine.grammar import Grammar
 from ..engine.request import Request
 from ..llm import LLM
+from ..llm.prompts import Talk
 from ..sampling import Sampling
-from ..text.template import render
+from ..text.template import Rendered
 from . import limits
 from .errors import Refused
 from .keys import Client
@@ -26,10 +26,11 @@ THINKS = {"none": False, "minimal": False}
 
 @dataclass(frozen=True)
 class Asked:
-    """A request to the engine, and how many samples of it."""
+    """A request to the engine, how many samples of it, and the conversation that it is from."""
 
     request: Request
     samples: int
+    talk: Talk | None = None
 
 
 class Asker:
@@ -48,14 +49,12 @@ class Asker:
     def chat(self, body: Chat, client: Client) -> Asked:
         """A chat's request."""
         bound = held(body, self.llm.tokenizer)
-        messages = messages_of(body.messages)
-        prompt, borders = self.render(messages, bound.tools, thinking(body))
+        talk = self.llm.prompts.of(messages_of(body.messages), bound.tools, thinking(body))
         most = body.max_completion_tokens or body.max_tokens
         logprobs = (body.top_logprobs or 0) if body.logprobs else 0
         sampling = self._sampling(body, most, logprobs, bound.bias)
-        request = self._request(prompt, sampling, bound.grammar, client, body)
-        # other conversations go on from where the system message ends
-        return Asked(replace(request, boundaries=borders[:1]), body.n or 1)
+        request = self._request(talk.prompt, sampling, bound.grammar, client, body)
+        return Asked(request, body.n or 1, talk)
 
     def completion(self, body: Completion, client: Client) -> list[Asked]:
         """The requests of a completion, one for each prompt."""
@@ -66,26 +65,18 @@ class Asker:
                 400, f"n: {len(prompts)} prompts of {samples} answers; at most {limits.ANSWERS}"
             )
         sampling = self._sampling(body, body.max_tokens or 16, body.logprobs or 0, {})
-        return [Asked(self._request(p, sampling, None, client, body), samples) for p in prompts]
+        return [
+            Asked(self._request(Rendered(p), sampling, None, client, body), samples)
+            for p in prompts
+        ]
 
     def count(self, body: Chat) -> int:
         """How many tokens the prompt of a chat has."""
         bound = held(body, self.llm.tokenizer)
-        return len(self.render(messages_of(body.messages), bound.tools, thinking(body))[0])
+        talk = self.llm.prompts.of(messages_of(body.messages), bound.tools, thinking(body))
+        return len(talk.prompt.tokens)
 
-    def render(
-        self,
-        messages: Sequence[dict[str, Any]],
-        tools: Sequence[dict[str, Any]],
-        thinks: bool | None,
-    ) -> tuple[list[int], tuple[int, ...]]:
-        """The prompt of a conversation, and the positions at which its messages end."""
-        if self.llm.template is not None:
-            return self.llm.template(messages, tools, thinks), ()
-        found = render(messages, tools, tokenizer=self.llm.tokenizer, thinking=thinks)
-        return found.tokens, tuple(found.borders)
-
-    def _prompts(self, given: str | list[Any]) -> list[Sequence[int]]:
+    def _prompts(self, given: str | list[Any]) -> list[list[int]]:
         encode = self.llm.tokenizer.encode
         if isinstance(given, str):
             return [encode(given)]
@@ -95,7 +86,7 @@ class Asker:
             raise Refused(
                 400, f"prompt: {len(given)} prompts; give 1 to {limits.PROMPTS}", "prompt"
             )
-        found: list[Sequence[int]] = []
+        found: list[list[int]] = []
         for i, item in enumerate(given):
             is_tokens = isinstance(item, list) and all(type(t) is int for t in item)
             if not (isinstance(item, str) or is_tokens):
@@ -137,21 +128,24 @@ class Asker:
 
     def _request(
         self,
-        prompt: Sequence[int],
+        prompt: Rendered,
         sampling: Sampling,
         grammar: Grammar | None,
         client: Client,
         body: Drawing,
     ) -> Request:
         most = self.llm.model.config.max_position_embeddings
-        if len(prompt) >= most:
+        tokens = tuple(prompt.tokens)
+        if len(tokens) >= most:
             raise Refused(
-                400, f"the prompt has {len(prompt)} tokens, the context {most}; shorten it"
+                400, f"the prompt has {len(tokens)} tokens, the context {most}; shorten it"
             )
         guide = None if grammar is None else self.compiler.compile(grammar).start
         return Request(
-            tuple(prompt),
+            tokens,
             sampling,
+            # other conversations go on from where the system message ends
+            boundaries=tuple(prompt.borders[:1]),
             namespace=client.namespace,
             priority=body.priority or 0,
             guide=guide,

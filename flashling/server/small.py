@@ -98,7 +98,8 @@ async def tokenize(request: Request) -> Response:
         tokens = await asyncio.to_thread(hub.llm.tokenizer.encode, body.prompt)
     else:
         messages, tools = messages_of(body.messages or []), functions(body.tools)
-        tokens, borders = await asyncio.to_thread(hub.asker.render, messages, tools, None)
+        talk = await asyncio.to_thread(hub.llm.prompts.of, messages, tools, None)
+        tokens, borders = talk.prompt.tokens, tuple(talk.prompt.borders)
     most = hub.llm.model.config.max_position_embeddings
     told = {"count": len(tokens), "max_model_len": most, "tokens": tokens}
     return sse.answer({**told, "borders": borders} if body.messages is not None else told)

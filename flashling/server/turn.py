@@ -134,6 +134,9 @@ class Turn:
                 self.cost = drawn.usage
             answer = next(e for e in events if isinstance(e, Answer))
             self.answers[sample] = answer
+            if self.asked.talk is not None:
+                # it renders the conversation: a long one takes milliseconds
+                asyncio.get_running_loop().run_in_executor(None, self.asked.talk.record, answer)
             self.finishes[sample] = answer.finish
         return News(sample, drawn if is_said else None, events)
 
