@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
@@ -37,19 +37,23 @@ ROUTES = [
 ]
 
 
-def make(
-    llm: LLM, settings: Settings, files: Mapping[str, tuple[bytes, str]] | None = None
-) -> Gate:
-    """The application that serves `llm`; its `hub` holds the state.
+class Page(Protocol):
+    """Static files that anyone may read: by path, contents and type; and the headers of each."""
 
-    files: static ones that everyone may read, by path: contents and type.
-    """
-    hub, files = Hub(llm, settings), files or {}
+    def files(self) -> Mapping[str, tuple[bytes, str]]:
+        """All of them."""
+        ...
 
-    async def file(request: Request) -> Response:
-        contents, kind = files[request.url.path]
-        return Response(contents, media_type=kind)
+    def headers(self, path: str) -> Mapping[str, str]:
+        """What is sent with one."""
+        ...
 
-    routes = [*ROUTES, *(Route(path, file) for path in files)]
-    router = Router(routes, redirect_slashes=False)
-    return Gate(router, hub, files)
+
+def make(llm: LLM, settings: Settings, page: Page | None = None) -> Gate:
+    """The application that serves `llm`, and a page if there is one; its `hub` holds the state."""
+    routes, files = list(ROUTES), page.files() if page else {}
+    for path, (contents, kind) in files.items():
+        assert page is not None
+        response = Response(contents, headers=page.headers(path), media_type=kind)
+        routes.append(Route(path, response, methods=["GET"]))
+    return Gate(Router(routes, redirect_slashes=False), Hub(llm, settings), files)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import limits
@@ -60,6 +61,9 @@ class Gate:
             # under an app the router raises what it cannot serve, and here it is told
             scope["app"], scope["client_of"] = self, self._judge(scope)
             await self._app(scope, _counted(receive), answer)
+        except ClientDisconnect:
+            # nobody is left to be told
+            return
         except Exception as error:
             refused = refusal(error)
             self.hub.metrics.count("refused_total", status=str(refused.status))

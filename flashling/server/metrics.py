@@ -86,10 +86,12 @@ class Metrics:
         self.count("draft_accepted_total", cost.accepted)
 
     def text(self, gauges: Mapping[str, float]) -> str:
-        """All of it in Prometheus' text form, with the gauges of this moment."""
-        lines = []
-        for name, value in gauges.items():
-            lines += [f"# TYPE flashling_{name} gauge", f"flashling_{name} {value}"]
+        """All of it in Prometheus' text form, with the gauges of this moment, whose names may carry
+        labels.
+        """
+        names = dict.fromkeys(name.partition("{")[0] for name in gauges)
+        lines = [f"# TYPE flashling_{name} gauge" for name in names]
+        lines += [f"flashling_{name} {value}" for name, value in gauges.items()]
         for name, said in HELP.items():
             lines += [f"# HELP flashling_{name} {said}", f"# TYPE flashling_{name} counter"]
             for labels, value in self._counts[name].items() or [((), 0.0)]:

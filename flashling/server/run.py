@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from types import FrameType
 from typing import Any
 
@@ -20,14 +20,12 @@ from ..llm.service import Service
 from ..llm.sizes import engine_for
 from ..sampling import Sampling
 from . import limits
-from .app import make
+from .app import Page, make
 from .gate import Gate
 from .settings import Settings
 
 
-def serve(
-    llm: LLM, settings: Settings, files: Mapping[str, tuple[bytes, str]] | None = None
-) -> int:
+def serve(llm: LLM, settings: Settings, page: Page | None = None) -> int:
     """Serve until a signal comes: the first SIGTERM or SIGINT lets what runs finish within the time
     to drain, the second ends it. The exit status: 0, or 1 if the port could not be taken.
     """
@@ -39,7 +37,7 @@ def serve(
         return made
 
     llm.service = Service(engine)
-    app = make(llm, settings, files)
+    app = make(llm, settings, page)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -72,7 +70,12 @@ class Listener(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         """Listen, and have the model answer once before the server calls itself ready."""
-        await super().startup(sockets)
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            # its reason is in the log
+            place = f"{self.config.host} port {self.config.port}"
+            raise OSError(f"cannot listen at {place}; choose another --port") from None
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         name = self._gate.hub.settings.model

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from .. import __version__
+from ..engine.engine import Engine
 from . import sse
 from .errors import Refused
 from .hub import hub_of
@@ -63,15 +65,26 @@ def _model(request: Request, name: str) -> dict[str, object]:
 async def metrics(request: Request) -> Response:
     """The counts, for Prometheus."""
     hub = hub_of(request)
-    running, waiting = hub.llm.service.counts
-    gauges = {
-        "requests_running": running,
-        "requests_waiting": waiting,
-        "requests_open": len(hub.turns),
-        "start_time_seconds": STARTED,
-    }
-    text = hub.metrics.text(gauges)
+    gauges = {"requests_open": len(hub.turns), "start_time_seconds": STARTED}
+    text = hub.metrics.text({**gauges, **_state(hub.llm.service.engine)})
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _state(engine: Engine | None) -> Mapping[str, float]:
+    """What runs, waits, and is held of earlier prompts."""
+    if engine is None:
+        return {"requests_running": 0, "requests_waiting": 0}
+    keeper, host = engine.room.keeper, engine.room.tiers.host
+    found = {
+        "requests_running": len(engine.running),
+        "requests_waiting": len(engine.waiting),
+        'cache_bytes{tier="device"}': keeper.bytes_kept,
+        'cache_limit_bytes{tier="device"}': keeper.state_bytes,
+    }
+    if host is not None:
+        found['cache_bytes{tier="host"}'] = host.nbytes
+        found['cache_limit_bytes{tier="host"}'] = host.budget_bytes
+    return found
 
 
 async def usage(request: Request) -> Response:
