@@ -232,6 +232,16 @@ def test_the_ledger_is_what_the_client_was_told(served: Served) -> None:
     assert {x["gen_ai.request.model"] for x in own} == {"mine"}
 
 
+def test_keys_do_not_see_what_others_asked(served: Served) -> None:
+    ask = {"messages": [{"role": "user", "content": "a secret of mine"}], "max_tokens": 2}
+    cached = []
+    for name in ("ann", "ann", "bob"):
+        with served.client(name) as client:
+            told = client.post("/v1/chat/completions", json=ask).json()["usage"]
+            cached.append(told["prompt_tokens_details"]["cached_tokens"])
+    assert cached[0] < cached[1] and cached[2] <= cached[0]
+
+
 LONG: dict[str, Any] = {"model": MODEL, "max_tokens": 4000, "extra_body": {"ignore_eos": True}}
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from flashling.cli.app import main
+
 from .conftest import KEYS, start
 
 SLOTS, DRAIN = 16, 1
@@ -19,6 +21,27 @@ ASK = {
     "ignore_eos": True,
     "stream": True,
 }
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--host", "0.0.0.0"], "0.0.0.0 can be reached by others: give keys with --keys FILE"),
+        (["--keys", "nowhere"], "no file of keys at nowhere"),
+        (["--port", "70000"], "port 70000 must lie between 0 and 65535"),
+        (["--queue", "0"], "a queue of 0 must lie between"),
+        (["nowhere"], "no folder nowhere"),
+    ],
+)
+def test_what_cannot_be_served_is_said(
+    flags: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("FLASHLING_KEYS", raising=False)
+    assert main(["serve", *flags]) == 1
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
