@@ -9,11 +9,14 @@ $(READY): pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
 	$(PY) -c 'import torch' 2>/dev/null || $(PY) -m pip install -q torch==2.13.0
 	$(PY) -c 'import triton' 2>/dev/null || $(PY) -m pip install -q triton==3.6.0
-	$(PY) -m pip install -q -e '.[chat,train,test]'
+	$(PY) -m pip install -q -e '.[chat,serve,train,test]'
 	touch $(READY)
 
 chat: $(READY)
 	$(PY) -m flashling chat
+
+serve: $(READY)
+	$(PY) -m flashling serve
 
 test: $(READY)
 	$(PY) -m pytest

@@ -14,6 +14,7 @@ from .doctor import doctor
 from .info import info
 from .pull import pull
 from .run import explain, run, suggest
+from .serve import serve
 from .shell import shell
 from .work import evaluate, quantize, train
 
@@ -23,7 +24,8 @@ Without a model every command uses the small one that comes with the package. Ad
 command to see where an error comes from.
 """
 app = App(name="flashling", help=HELP, version=__version__)
-for command in (chat, run, suggest, explain, shell, info, pull, doctor, train, quantize):
+COMMANDS = (chat, run, serve, suggest, explain, shell, info, pull, doctor, train, quantize)
+for command in COMMANDS:
     app.command(command)
 app.command(evaluate, name="eval")
 # what a user, a file or a machine can cause: said in a line

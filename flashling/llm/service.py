@@ -46,6 +46,11 @@ class Service:
         self._is_running = False
         self._streams: dict[int, tuple[Stream, int]] = {}
 
+    @property
+    def engine(self) -> Engine | None:
+        """The engine, if there is one: for others to look at its counts, and at nothing else."""
+        return self._engine
+
     def open(self, request: Request, samples: int, tell: Tell) -> Stream:
         """Queue a request. Refusals are told as well, as errors of sample 0."""
         stream = Stream(self, tell)

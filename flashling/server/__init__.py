@@ -1,0 +1,1 @@
+"""The server: a model over HTTP, in the forms that clients know."""

@@ -1,0 +1,59 @@
+"""The application: every route, behind the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from ..llm import LLM
+from . import small
+from .chat import chat
+from .completions import completions
+from .gate import Gate
+from .hub import Hub
+from .messages import count_tokens, messages
+from .responses import responses
+from .settings import Settings
+
+ROUTES = [
+    Route("/v1/chat/completions", chat, methods=["POST"]),
+    Route("/v1/completions", completions, methods=["POST"]),
+    Route("/v1/messages", messages, methods=["POST"]),
+    Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
+    Route("/v1/responses", responses, methods=["POST"]),
+    Route("/v1/models", small.models),
+    Route("/v1/models/{name:path}", small.model),
+    Route("/v1/usage", small.usage),
+    Route("/v1/requests/{id}/cancel", small.cancel, methods=["POST"]),
+    Route("/tokenize", small.tokenize, methods=["POST"]),
+    Route("/detokenize", small.detokenize, methods=["POST"]),
+    Route("/metrics", small.metrics),
+    Route("/version", small.version),
+    Route("/health", small.health),
+    Route("/ready", small.ready),
+]
+
+
+class Page(Protocol):
+    """Static files that anyone may read: by path, contents and type; and the headers of each."""
+
+    def files(self) -> Mapping[str, tuple[bytes, str]]:
+        """All of them."""
+        ...
+
+    def headers(self, path: str) -> Mapping[str, str]:
+        """What is sent with one."""
+        ...
+
+
+def make(llm: LLM, settings: Settings, page: Page | None = None) -> Gate:
+    """The application that serves `llm`, and a page if there is one; its `hub` holds the state."""
+    routes, files = list(ROUTES), page.files() if page else {}
+    for path, (contents, kind) in files.items():
+        assert page is not None
+        response = Response(contents, headers=page.headers(path), media_type=kind)
+        routes.append(Route(path, response, methods=["GET"]))
+    return Gate(Router(routes, redirect_slashes=False), Hub(llm, settings), files)

@@ -1,0 +1,127 @@
+"""The small routes: models, health, counts, tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from .. import __version__
+from ..engine.engine import Engine
+from . import sse
+from .errors import Refused
+from .hub import hub_of
+from .said import messages_of
+from .tools import functions
+from .wire import Detokenize, Tokenize, read
+
+STARTED = int(time.time())
+
+
+async def health(request: Request) -> Response:
+    """Whether the server lives."""
+    return sse.answer({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """Whether it takes requests: 503 until the model has answered once, and while it stops."""
+    hub = hub_of(request)
+    if hub.is_draining or not hub.is_ready:
+        state = "stopping" if hub.is_draining else "starting"
+        return sse.answer({"status": state}, {"retry-after": "1"}, 503)
+    return sse.answer({"status": "ready"})
+
+
+async def version(request: Request) -> Response:
+    """The version."""
+    return sse.answer({"version": __version__})
+
+
+async def models(request: Request) -> Response:
+    """The model under its name and its aliases."""
+    hub = hub_of(request)
+    names = (hub.settings.model, *hub.settings.aliases)
+    return sse.answer({"object": "list", "data": [_model(request, name) for name in names]})
+
+
+async def model(request: Request) -> Response:
+    """One of them."""
+    hub, name = hub_of(request), request.path_params["name"]
+    if name not in (hub.settings.model, *hub.settings.aliases):
+        raise Refused(404, f"no model {name[:60]!r} is served; see /v1/models", "model")
+    return sse.answer(_model(request, name))
+
+
+def _model(request: Request, name: str) -> dict[str, object]:
+    hub = hub_of(request)
+    most = hub.llm.model.config.max_position_embeddings
+    told = {"id": name, "object": "model", "created": STARTED, "owned_by": "flashling"}
+    return {**told, "root": hub.settings.model, "max_model_len": most, "context_length": most}
+
+
+async def metrics(request: Request) -> Response:
+    """The counts, for Prometheus."""
+    hub = hub_of(request)
+    gauges = {"requests_open": len(hub.turns), "start_time_seconds": STARTED}
+    text = hub.metrics.text({**gauges, **_state(hub.llm.service.engine)})
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _state(engine: Engine | None) -> Mapping[str, float]:
+    """What runs, waits, and is held of earlier prompts."""
+    if engine is None:
+        return {"requests_running": 0, "requests_waiting": 0}
+    keeper, host = engine.room.keeper, engine.room.tiers.host
+    found = {
+        "requests_running": len(engine.running),
+        "requests_waiting": len(engine.waiting),
+        'cache_bytes{tier="device"}': keeper.bytes_kept,
+        'cache_limit_bytes{tier="device"}': keeper.state_bytes,
+    }
+    if host is not None:
+        found['cache_bytes{tier="host"}'] = host.nbytes
+        found['cache_limit_bytes{tier="host"}'] = host.budget_bytes
+    return found
+
+
+async def usage(request: Request) -> Response:
+    """What the requests of this key came to."""
+    client = request.scope["client_of"]
+    return sse.answer({"key": client.name, **hub_of(request).ledger.of(client.name)})
+
+
+async def cancel(request: Request) -> Response:
+    """End a running request, by its id or the one that its X-Request-Id gave it."""
+    id = request.path_params["id"]
+    if not hub_of(request).cancel(request.scope["client_of"], id):
+        raise Refused(404, f"no request {id[:60]!r} of yours runs", "id")
+    return sse.answer({"id": id, "cancelled": True})
+
+
+async def tokenize(request: Request) -> Response:
+    """The tokens of a text, or of a conversation with the positions at which its messages end."""
+    hub, body = hub_of(request), await read(request, Tokenize)
+    if (body.prompt is None) == (body.messages is None):
+        raise Refused(400, "give a prompt or messages, one of them", "prompt")
+    borders: tuple[int, ...] = ()
+    if body.prompt is not None:
+        tokens = await asyncio.to_thread(hub.llm.tokenizer.encode, body.prompt)
+    else:
+        messages, tools = messages_of(body.messages or []), functions(body.tools)
+        talk = await asyncio.to_thread(hub.llm.prompts.of, messages, tools, None)
+        tokens, borders = talk.prompt.tokens, tuple(talk.prompt.borders)
+    most = hub.llm.model.config.max_position_embeddings
+    told = {"count": len(tokens), "max_model_len": most, "tokens": tokens}
+    return sse.answer({**told, "borders": borders} if body.messages is not None else told)
+
+
+async def detokenize(request: Request) -> Response:
+    """The text of tokens."""
+    hub, body = hub_of(request), await read(request, Detokenize)
+    vocab = hub.llm.model.config.vocab_size
+    if wrong := [t for t in body.tokens if t >= vocab]:
+        raise Refused(400, f"tokens: {wrong[0]} is outside of the vocabulary of {vocab}", "tokens")
+    return sse.answer({"prompt": await asyncio.to_thread(hub.llm.tokenizer.decode, body.tokens)})

@@ -1,0 +1,162 @@
+"""A request while the engine runs it, as the event loop sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ..engine.request import Event as Drawn
+from ..engine.request import Usage
+from ..llm import LLM, Answer, Event, Reasoning
+from ..llm.answer import Reading
+from . import limits
+from .asked import Asked
+from .errors import Refused
+from .keys import Client
+
+
+@dataclass(frozen=True)
+class News:
+    """What one token of one sample tells. drawn: the token with its log-probabilities, if it is
+    part of the answer.
+    """
+
+    sample: int
+    drawn: Drawn | None
+    events: list[Event]
+
+
+class Turn:
+    """One request of a client, from its acceptance to its end. After `begin` the engine has it;
+    `news` tells it; `close`, which must be called, ends what still runs. on_end: is told once.
+    """
+
+    def __init__(
+        self, llm: LLM, asked: Asked, client: Client, prefix: str, on_end: Callable[[Turn], None]
+    ) -> None:
+        self.id = f"{prefix}-{secrets.token_hex(12)}"
+        self.client, self.asked = client, asked
+        self.began, self.first, self.ended = time.time(), 0.0, 0.0
+        self.prompt_tokens = len(asked.request.prompt)
+        self.output_tokens = self.reasoning_tokens = 0
+        self.finishes: dict[int, str] = {}
+        self.answers: dict[int, Answer] = {}
+        # the engine's account of the sample that read the prompt
+        self.cost: Usage | None = None
+        self._llm, self._on_end = llm, on_end
+        self._queue: asyncio.Queue[tuple[int, Drawn] | None] = asyncio.Queue()
+        self._readings: dict[int, Reading] = {}
+        self._failure: Exception | None = None
+        self._is_closed = False
+
+    async def begin(self) -> None:
+        """Give the request to the engine. Raises what refuses it: ValueError, Overloaded."""
+        loop, taken = asyncio.get_running_loop(), asyncio.Event()
+        sampling = self.asked.request.sampling
+        self._readings = {
+            i: Reading(self._llm.tokenizer, sampling) for i in range(self.asked.samples)
+        }
+
+        def tell(sample: int, event: Drawn | Exception) -> None:
+            loop.call_soon_threadsafe(self._hear, sample, event)
+
+        def told() -> None:
+            # its event loop is closed: nobody listens any more
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(taken.set)
+
+        self._stream = self._llm.service.open(self.asked.request, self.asked.samples, tell)
+        # done after it by the same thread: by then a refusal has been told
+        self._llm.service.ask(told)
+        try:
+            await taken.wait()
+        except BaseException:
+            self.close()
+            raise
+        if self._failure is not None:
+            self.close()
+            raise self._failure
+
+    def _hear(self, sample: int, event: Drawn | Exception) -> None:
+        if isinstance(event, Exception):
+            self.fail(event)
+            return
+        self._queue.put_nowait((sample, event))
+        if self._queue.qsize() == limits.PENDING:
+            self.fail(Refused(503, "the reader is too slow; read faster or ask for less"))
+
+    def fail(self, error: Exception) -> None:
+        """End it with an error, whatever has not been read yet."""
+        self._failure = self._failure or error
+        self._stream.close()
+        # wakes the reader
+        self._queue.put_nowait(None)
+
+    def cancel(self) -> None:
+        """End all samples where they stand; what they said so far is their answer."""
+        for sample in self._readings:
+            self._stream.stop(sample)
+
+    async def news(self) -> AsyncIterator[News | None]:
+        """All that the samples tell, until each has ended; None where there is none for a while.
+        Raises what the request fails with.
+        """
+        left = set(self._readings)
+        while left:
+            found = await self._next()
+            if found is None:
+                yield None
+                continue
+            sample, event = found
+            yield self._read(sample, event)
+            if event.finish:
+                left.discard(sample)
+
+    def _read(self, sample: int, drawn: Drawn) -> News:
+        reading = self._readings[sample]
+        if drawn.finish == "error":
+            raise Refused(500, f"the answer could not be finished: {drawn.error}")
+        was_over = reading.is_over
+        is_said = drawn.token is not None and not was_over
+        events = list(reading.push(drawn))
+        if is_said:
+            self.first = self.first or time.time()
+            self.output_tokens += 1
+            self.reasoning_tokens += any(isinstance(e, Reasoning) for e in events)
+        if reading.is_over and not was_over:
+            self._stream.stop(sample)
+        if drawn.finish:
+            if sample == 0:
+                self.cost = drawn.usage
+            answer = next(e for e in events if isinstance(e, Answer))
+            self.answers[sample] = answer
+            if self.asked.talk is not None:
+                # it renders the conversation: a long one takes milliseconds
+                asyncio.get_running_loop().run_in_executor(None, self.asked.talk.record, answer)
+            self.finishes[sample] = answer.finish
+        return News(sample, drawn if is_said else None, events)
+
+    async def _next(self) -> tuple[int, Drawn] | None:
+        found = None
+        if self._queue.empty():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limits.KEEP_ALIVE):
+                    found = await self._queue.get()
+        else:
+            found = self._queue.get_nowait()
+        if self._failure is not None:
+            raise self._failure
+        return found
+
+    def close(self) -> None:
+        """End what still runs."""
+        if self._is_closed:
+            return
+        self._is_closed, self.ended = True, time.time()
+        if len(self.finishes) < self.asked.samples:
+            self._stream.close()
+        self._on_end(self)

@@ -1,0 +1,74 @@
+"""One real server process for all tests here, on the embedded model."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+KEYS = {"ann": "sk-ann-0123456789", "bob": "sk-bob-0123456789"}
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Served:
+    """A server process: where it listens, and the folder of its ledger."""
+
+    process: subprocess.Popen[str]
+    url: str
+    ledger: Path
+
+    def client(self, name: str = "ann") -> httpx.Client:
+        """An HTTP client with a key."""
+        headers = {"authorization": f"Bearer {KEYS[name]}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def gauge(self, name: str) -> float:
+        """A number of /metrics."""
+        with self.client() as client:
+            found = re.search(rf"^flashling_{name} (.*)$", client.get("/metrics").text, re.M)
+        assert found, name
+        return float(found[1])
+
+
+def start(folder: Path, *flags: str) -> Served:
+    """A server with two keys and a ledger in `folder`, ready."""
+    keys = folder / "keys"
+    keys.write_text("# two people\n" + "".join(f"{n} {k}\n" for n, k in KEYS.items()))
+    given = ["--port", "0", "--keys", str(keys), "--ledger", str(folder / "ledger"), *flags]
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error::ResourceWarning", "-m", "flashling", "serve", *given],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.search(r"http://\S+", line)
+    assert found, line
+    served = Served(process, found[0].removesuffix("/v1"), folder / "ledger")
+    for _ in range(600):
+        if httpx.get(served.url + "/ready").status_code == 200:
+            return served
+        time.sleep(0.05)
+    raise AssertionError("it is never ready")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The server that all tests share."""
+    found = start(tmp_path_factory.mktemp("served"), "--alias", "gpt-4.1-mini")
+    yield found
+    found.process.terminate()
+    assert found.process.wait(30) == 0
+    assert found.process.stdout is not None
+    found.process.stdout.close()
