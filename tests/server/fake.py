@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import threading
@@ -13,8 +14,8 @@ from flashling.server import page
 
 PLAIN = "Linear attention keeps a sum where softmax keeps a list."
 MARKDOWN = """\
-Softmax attention compares each token with **every** earlier one. *Linear* attention keeps a running
-sum instead, so a step costs the same at any length.
+Softmax attention compares each token with **every** earlier one. *Linear* attention \
+keeps a running sum instead, so a step costs the same at any length.
 
 ## What changes
 
@@ -47,7 +48,8 @@ Here is a small clock.
 <html>
 <head>
 <style>
-  body { font: 3rem system-ui; display: grid; place-items: center; height: 90vh; background: #10211c; color: #9fe3cd }
+  body { font: 3rem system-ui; display: grid; place-items: center; height: 90vh; }
+  body { background: #10211c; color: #9fe3cd; }
 </style>
 </head>
 <body>
@@ -55,8 +57,9 @@ Here is a small clock.
   <script>
     const show = () => clock.textContent = new Date().toTimeString().slice(0, 8);
     setInterval(show, 500); show();
-    document.body.dataset.ran = "yes";
-    fetch("/v1/models").then(() => document.body.dataset.leak = "yes", () => document.body.dataset.leak = "no");
+    const told = document.body.dataset;
+    told.ran = "yes";
+    fetch("/v1/models").then(() => told.leak = "yes", () => told.leak = "no");
   </script>
 </body>
 </html>
@@ -138,10 +141,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def handle(self) -> None:
-        try:
+        with contextlib.suppress(ConnectionError):
             super().handle()
-        except ConnectionError:
-            pass
 
     def answer(self, status: int, body: bytes, kind: str, **extra: str) -> None:
         self.send_response(status)
@@ -195,12 +196,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.end_headers()
         self.server.streams += 1
-        try:
+        with contextlib.suppress(ConnectionError):
             self.stream(body)
-        except ConnectionError:
-            pass
-        finally:
-            self.server.streams -= 1
+        self.server.streams -= 1
 
     def stream(self, body: dict) -> None:
         deltas, pause, finish = script(body)
@@ -235,9 +233,9 @@ def metrics(t: float) -> str:
         'flashling_cached_tokens_total{tier="device"}': 0.61 * prompt,
         'flashling_cached_tokens_total{tier="host"}': 0.17 * prompt,
         'flashling_cached_tokens_total{tier="disk"}': 0.04 * prompt,
-        "flashling_generated_tokens_total": out,
+        "flashling_generation_tokens_total": out,
         "flashling_draft_tokens_total": out * 0.9,
-        "flashling_accepted_tokens_total": out * 0.62 + 90 * math.sin(t / 8),
+        "flashling_draft_accepted_total": out * 0.62 + 90 * math.sin(t / 8),
         'flashling_cache_hits_total{tier="device"}': int(7 * t),
         'flashling_cache_hits_total{tier="host"}': int(2 * t),
         'flashling_cache_hits_total{tier="disk"}': int(0.4 * t),
@@ -250,8 +248,10 @@ def metrics(t: float) -> str:
         'flashling_cache_limit_bytes{tier="host"}': 6.4e10,
         'flashling_cache_limit_bytes{tier="disk"}': 5e11,
     }
-    for name, scale in (("ttft", 0.1), ("tpot", 0.01)):
+    for name, scale in (("to_first_token", 0.1), ("per_output_token", 0.01)):
         for le, share in ((1, 0.3), (2, 0.7), (5, 0.95), (10, 1.0)):
-            rows[f'flashling_{name}_seconds_bucket{{le="{le * scale}"}}'] = int(100 * t * share)
-        rows[f'flashling_{name}_seconds_bucket{{le="+Inf"}}'] = int(100 * t)
+            rows[f'flashling_time_{name}_seconds_bucket{{le="{le * scale}"}}'] = int(
+                100 * t * share
+            )
+        rows[f'flashling_time_{name}_seconds_bucket{{le="+Inf"}}'] = int(100 * t)
     return "".join(f"{name} {value}\n" for name, value in rows.items())

@@ -51,9 +51,6 @@ export class Chat {
     const shown = [...this.views.values()].map((v) => v.root);
     this.turns.replaceChildren(...(shown.length ? shown : [this.welcome()]));
     this.root.classList.toggle("empty", !shown.length);
-    const last = path.at(-1);
-    const open = last?.role === "assistant" && last.calls.length > 0 && last.state !== "running";
-    this.field.placeholder = t(open ? "writeTool" : "write");
     this.field.setAttribute("aria-label", t("write"));
     this.jump.setAttribute("aria-label", t("jump"));
     this.controls();
@@ -66,7 +63,12 @@ export class Chat {
   }
 
   controls() {
+    // the engine may be shown first
+    if (!this.conversation) return;
     const run = runOf(this.conversation);
+    const last = this.conversation.path().at(-1);
+    const open = last?.role === "assistant" && last.calls.length > 0 && !run;
+    this.field.placeholder = t(open ? "writeTool" : "write");
     const label = t(run ? "stop" : "send");
     this.button.replaceChildren(icon(run ? "stop" : "send"));
     this.button.title = label;

@@ -9,7 +9,7 @@ function fill(node, props, children) {
     else if (name === "value" || name === "checked") node[name] = value;
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((c) => c !== null && c !== undefined && c !== false));
+  node.append(...children.flat(Infinity).filter((c) => c !== null && c !== undefined && c !== false));
   return node;
 }
 
@@ -32,7 +32,7 @@ const ICONS = {
   copy: "M7 7h9v9H7zM4 13V4h9",
   edit: "M4 16l1-4 8-8 3 3-8 8zM11 6l3 3",
   retry: "M15.5 8A6 6 0 1 0 16 11M16 4v4h-4",
-  fork: "M6 4v12M6 12c0-4 8-2 8-7M14 5V4M6 4V3M14 4a1 1 0 1 0 .01 0",
+  fork: "M6 7v6M6 13a2 2 0 1 0 .01 0M6 3a2 2 0 1 0 .01 0M14 3a2 2 0 1 0 .01 0M14 7c0 4-8 2-8 6",
   left: "M12 5l-5 5 5 5",
   right: "M8 5l5 5-5 5",
   down: "M10 4v12M5 11l5 5 5-5",

@@ -8,6 +8,7 @@ import { t } from "./words.js";
 
 const EVERY = 1000;
 const SPAN = 120;
+const SHORTEST = 40;
 // the readings a current rate is taken over
 const RECENT = 4;
 const TIERS = ["device", "host", "disk"];
@@ -15,7 +16,8 @@ const TIERS = ["device", "host", "disk"];
 function compact(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (value >= 1e4) return Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 }).format(value);
-  return value >= 100 || Number.isInteger(value) ? String(Math.round(value)) : value.toFixed(1);
+  if (value >= 100 || Number.isInteger(value)) return Math.round(value).toLocaleString("en");
+  return value.toFixed(1);
 }
 
 function time(seconds) {
@@ -77,6 +79,11 @@ export class Engine {
     return all.map((now, i) => (i ? of(now, all[Math.max(0, i - RECENT)]) : null)).slice(1).slice(-SPAN);
   }
 
+  // a young view is stretched, so that its curves can be seen
+  get span() {
+    return Math.min(SPAN, Math.max(SHORTEST, this.readings.length));
+  }
+
   draw() {
     const now = this.readings.at(-1);
     const head = h("header", {}, h("h1", {}, t("engine")),
@@ -116,8 +123,8 @@ export class Engine {
       { name: t("prefilled"), values: prompt, kind: "second", value: compact(prompt.at(-1)) },
       { name: t("generated"), values: out, kind: "first", fill: true, value: compact(out.at(-1)) },
     ];
-    const panel = this.panel(t("throughput"), t("seconds", { n: SPAN }),
-      curves(series, { span: SPAN, height: 200, label: t("throughput") }), legend(series.toReversed()));
+    const panel = this.panel(t("throughput"), t("seconds", { n: this.span }),
+      curves(series, { span: this.span, height: 200, label: t("throughput") }), legend(series.toReversed()));
     panel.className = "wide";
     return panel;
   }
@@ -128,7 +135,7 @@ export class Engine {
       { name: t("queued"), values: recent.map((r) => r.waiting), kind: "second", value: compact(recent.at(-1).waiting) },
       { name: t("running"), values: recent.map((r) => r.running), kind: "first", fill: true, value: compact(recent.at(-1).running) },
     ];
-    return this.panel(t("load"), "", curves(series, { span: SPAN, label: t("load") }), legend(series.toReversed()));
+    return this.panel(t("load"), "", curves(series, { span: this.span, label: t("load") }), legend(series.toReversed()));
   }
 
   sources(now) {
@@ -144,7 +151,7 @@ export class Engine {
 
   tiers(now) {
     const names = [...new Set([...TIERS, ...Object.keys(now.used), ...Object.keys(now.hits)])]
-      .filter((n) => n in now.used || n in now.hits);
+      .filter((n) => n && (n in now.used || n in now.hits));
     const rows = names.map((name) => {
       const meter = h("div.meter", {}, h("span"));
       const limit = now.limit[name];
@@ -163,7 +170,7 @@ export class Engine {
     });
     const last = values.findLast((v) => v !== null);
     const series = [{ name: t("accepted"), values, kind: "first", value: last === undefined ? "–" : `${Math.round(last)} %` }];
-    return this.panel(t("acceptance"), "", curves(series, { span: SPAN, top: 100, unit: " %", label: t("acceptance") }),
+    return this.panel(t("acceptance"), "", curves(series, { span: this.span, top: 100, unit: " %", label: t("acceptance") }),
       legend(series));
   }
 

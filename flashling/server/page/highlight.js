@@ -41,7 +41,7 @@ const RULES = {
     String.raw`(?<f>"(?:\\.|[^"\\])*"(?=\s*:))|(?<s>"(?:\\.|[^"\\])*"?)|` +
     String.raw`(?<k>\b(?:true|false|null)\b)|(?<n>-?\b\d[\d.]*(?:[eE][+-]?\d+)?\b)`, "g"),
   html: new RegExp(
-    String.raw`(?<c><!--[\s\S]*?(?:-->|$))|(?<k></?[A-Za-z][\w-]*|/?>)|` +
+    String.raw`(?<c><!--[\s\S]*?(?:-->|$))|(?<k></?[A-Za-z][\w-]*)|` +
     String.raw`(?<f>(?<=\s)[\w:@-]+(?==["']))|(?<s>(?<==)(?:"[^"]*"?|'[^']*'?))`, "g"),
   css: new RegExp(
     String.raw`(?<c>/\*[\s\S]*?(?:\*/|$))|(?<s>"[^"\n]*"|'[^'\n]*')|(?<f>[\w-]+(?=\s*:[^{}]*[;}]))|` +
@@ -59,10 +59,30 @@ const KINDS = { c: "comment", s: "string", k: "word", n: "number", f: "name" };
 // past this length colours cost more than they tell
 const LONGEST = 60_000;
 
+// scripts and styles inside a page have the colours of their own language
+const INSIDE = /(?<=<(script|style)\b[^>]*>)[\s\S]*?(?=<\/\1|$)/gi;
+
+function page(code) {
+  const out = document.createDocumentFragment();
+  let at = 0;
+  for (const match of code.matchAll(INSIDE)) {
+    out.append(colour(code.slice(at, match.index), RULES.html));
+    out.append(colour(match[0], match[1].toLowerCase() === "style" ? RULES.css : RULES.js));
+    at = match.index + match[0].length;
+  }
+  out.append(colour(code.slice(at), RULES.html));
+  return out;
+}
+
 // a fragment with the code in coloured spans; plain where the language is not known
 export function highlight(code, language) {
   const name = language.toLowerCase();
-  const pattern = RULES[SAME[name] ?? name];
+  const known = SAME[name] ?? name;
+  if (known === "html" && code.length <= LONGEST) return page(code);
+  return colour(code, RULES[known]);
+}
+
+function colour(code, pattern) {
   const out = document.createDocumentFragment();
   let at = 0;
   if (pattern && code.length <= LONGEST) {

@@ -2,6 +2,7 @@
 // elements of a short list, links go to http, https and mailto alone, images become links.
 
 import { h } from "./dom.js";
+import { formula } from "./formula.js";
 
 const FENCE = /^( {0,3})(`{3,}|~{3,})\s*([^`]*?)\s*$/;
 const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$/;
@@ -104,10 +105,16 @@ function link(address, children) {
   return h("a", { href: address, target: "_blank", rel: "noopener noreferrer nofollow" }, children);
 }
 
+function maths(text, block) {
+  return formula(text, block) ?? h("span.formula", {}, text);
+}
+
 const INLINE = [
   [/`+/y, null],
-  [/\\\(([\s\S]+?)\\\)|\\\[([\s\S]+?)\\\]|\$\$([\s\S]+?)\$\$/y,
-    (m) => h("span.formula", {}, m[1] ?? m[2] ?? m[3])],
+  [/\\\[([\s\S]+?)\\\]|\$\$([\s\S]+?)\$\$/y, (m) => maths(m[1] ?? m[2], true)],
+  // between single dollars only what looks like a formula: prices are no formulas
+  [/\\\(([\s\S]+?)\\\)|\$(?=\S)((?:[^$\n]*[\\^_=][^$\n]*|[A-Za-z])(?<=\S))\$(?!\d)/y,
+    (m) => maths(m[1] ?? m[2], false)],
   [/\\([!-/:-@[-`{-~])/y, (m) => m[1]],
   [/!\[([^\]\n]*)\]\(([^)\s]+)[^)\n]*\)/y, (m) => link(m[2], [m[1] || m[2]])],
   [/\[((?:[^[\]\n]|\[[^\]\n]*\])*)\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?:\s+"[^"\n]*")?\)/y,

@@ -8,15 +8,15 @@ export const NAMES = {
   waiting: "flashling_requests_waiting",
   prompt: "flashling_prompt_tokens_total",
   cached: "flashling_cached_tokens_total",
-  generated: "flashling_generated_tokens_total",
+  generated: "flashling_generation_tokens_total",
   drafted: "flashling_draft_tokens_total",
-  accepted: "flashling_accepted_tokens_total",
+  accepted: "flashling_draft_accepted_total",
   hits: "flashling_cache_hits_total",
   misses: "flashling_cache_misses_total",
   used: "flashling_cache_bytes",
   limit: "flashling_cache_limit_bytes",
-  first: "flashling_ttft_seconds",
-  each: "flashling_tpot_seconds",
+  first: "flashling_time_to_first_token_seconds",
+  each: "flashling_time_per_output_token_seconds",
 };
 
 // [{name, labels, value}] of an exposition

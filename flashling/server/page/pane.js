@@ -41,7 +41,7 @@ export class Pane {
     this.tabs = shows;
     this.root.setAttribute("aria-label", t("previewLabel"));
     this.root.replaceChildren(h("header", {}, h("div.tabs", {}, shows),
-      press("retry", t("retry"), () => this.post()),
+      press("retry", t("reload"), () => this.post()),
       copier(t("copy"), t("copied"), () => this.part.text),
       press("save", t("download"), () => download(this.part)),
       press("close", t("close"), () => this.close())), this.frame, this.text);

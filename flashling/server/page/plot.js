@@ -4,10 +4,10 @@ import { h, svg } from "./dom.js";
 
 const WIDTH = 600;
 
-// the next round number at or above a value: 1, 2 or 5 times a power of ten
+// a round number at or above a value, whose half is round too
 export function ceiling(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1e-9)));
-  return [1, 2, 5, 10].map((m) => m * power).find((m) => m >= value * 0.999);
+  return [1, 2, 4, 6, 10].map((m) => m * power).find((m) => m >= value * 0.999);
 }
 
 function line(values, top, span, height) {
@@ -27,10 +27,10 @@ function line(values, top, span, height) {
   return out;
 }
 
-// Curves over the last `span` readings: series [{name, values, kind}], newest at the right.
+// Curves of series [{name, values, kind}], newest at the right; `span` readings are as wide as the plot.
 export function curves(series, { span, height = 160, top, unit = "", label }) {
   const seen = series.flatMap((s) => s.values).filter((v) => v !== null);
-  const high = top ?? ceiling(Math.max(1, ...seen));
+  const high = top ?? ceiling(Math.max(2, ...seen));
   const box = { viewBox: `0 0 ${WIDTH} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label };
   const grid = [0.5, 1].map((part) => {
     const y = height - part * (height - 8);
@@ -58,7 +58,7 @@ export function legend(series) {
 export function bar(parts) {
   const all = parts.reduce((sum, p) => sum + p.value, 0);
   const shown = parts.filter((p) => p.value > 0);
-  const node = h("div.bar", { role: "img", "aria-label": parts.map((p) => `${p.name} ${p.text}`).join(", ") },
+  const node = h("div.share", { role: "img", "aria-label": parts.map((p) => `${p.name} ${p.text}`).join(", ") },
     shown.map((p) => h("span", { class: p.kind })));
   shown.forEach((p, i) => (node.children[i].style.flexGrow = String(p.value / all)));
   return node;

@@ -6,6 +6,9 @@ import { say } from "./dom.js";
 import { t } from "./words.js";
 
 const running = new Map();
+// a page that goes ends its requests: that is a stop, not a failure
+let leaving = false;
+addEventListener("beforeunload", () => (leaving = true));
 
 export function runOf(conversation) {
   return running.get(conversation.id);
@@ -57,7 +60,7 @@ export async function answer(conversation, parent, model, changed, ended) {
     if (!(caught instanceof Refused) && caught.name !== "AbortError") node.error = String(caught);
   }
   running.delete(conversation.id);
-  settle(node, error, control.signal.aborted);
+  settle(node, error, leaving || control.signal.aborted);
   conversation.at = Date.now();
   ended(node);
 }

@@ -39,7 +39,7 @@ function choices(label, options, value, onchange) {
 function area(label, value, hint, oninput, props = {}) {
   const field = h("textarea", { value, rows: "3", spellcheck: "false", ...props,
     oninput: () => oninput(field.value) });
-  return h("label.field", {}, h("span", {}, label), field, hint);
+  return h("label.field", {}, label && h("span", {}, label), field, hint);
 }
 
 export class Settings {
@@ -112,7 +112,8 @@ export class Settings {
         word.textContent = t("badJson", { why: error.message });
       }
     };
-    const box = area(label, s[name], word, (v) => (this.set(name, v), check(v)), { rows: "6", class: "mono" });
+    const props = { rows: "6", class: "mono", "aria-label": label };
+    const box = area("", s[name], word, (v) => (this.set(name, v), check(v)), props);
     const insert = h("button.quiet", { type: "button", onclick: () => {
       const text = JSON.stringify(example, null, 2);
       box.querySelector("textarea").value = text;
@@ -131,7 +132,7 @@ export class Settings {
   }
 
   form(s) {
-    const box = h("div", { hidden: s.form !== "schema" }, this.json(t("schemaHint"), "schema",
+    const box = h("div", { hidden: s.form !== "schema" }, h("p.note", {}, t("schemaHint")), this.json(t("schemaHint"), "schema",
       (text) => (JSON.parse(text), t("goodSchema")), SCHEMA));
     return h("div.form", {}, choices(t("form"), [["text", t("text")], ["json", t("json")], ["schema", t("schema")]],
       s.form, (v) => {

@@ -26,7 +26,7 @@ export function drawSide(root, app) {
   }, one.title || t("untitled")), press("bin", t("remove"), () => app.remove(one.id)));
   const lists = [...groups].map(([name, list]) => [h("h2", {}, t(name)), h("ul", {}, list.map(item))]);
   root.replaceChildren(
-    h("header", {}, h("span.name", {}, "flashling"),
+    h("header", {}, h("span.wordmark", {}, "flashling"),
       press("close", t("close"), app.hide, { class: "press narrow" })),
     h("button.fresh", { type: "button", onclick: app.fresh }, icon("plus"), h("span", {}, t("newChat")),
       h("kbd", {}, "Ctrl K")),

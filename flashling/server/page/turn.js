@@ -130,7 +130,10 @@ function assistant(conversation, node, hooks) {
   }
 
   function acts() {
-    return h("div.acts", {}, versions(conversation, node, hooks),
+    const all = versions(conversation, node, hooks);
+    // an answer that never began has nothing but its notice
+    if (node.state === "failed" && !node.text) return h("div.acts", {}, all);
+    return h("div.acts", {}, all,
       copier(t("copy"), t("copied"), () => node.text),
       press("retry", t("retry"), () => hooks.retry(node)),
       press("fork", t("fork"), () => hooks.fork(node)));
