@@ -376,7 +376,9 @@ def test_the_engine_is_drawn(visit: Visit) -> None:
     path = visit.tab.locator(".wide .line.first").get_attribute("d")
     assert path.count("L") >= 1 and "NaN" not in path
     figures = visit.text(".figures").split("\n")
-    assert "82 %" in figures and "150 ms" in figures
+    assert "82 %" in figures
+    # from histograms of whole counts: about the middle of the bucket that holds the median
+    assert 140 <= int(figures[figures.index("first token, median") - 1].split()[0]) <= 160
     assert visit.tab.locator(".share span").count() == 4
     assert "evicted" in visit.text(".panels section:last-child")
 
