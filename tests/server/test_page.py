@@ -183,6 +183,66 @@ def test_what_a_model_says_is_never_markup(visit: Visit) -> None:
     assert visit.text(".prose a") == "pic"
 
 
+HOSTILE = {
+    "marks": ["*", "**a ", "_a ", "`", "``a", "[", "[a](", "![", "$", "$$a", "\\(", "~~a", "<http"],
+    "blocks": ["> ", ">", "- ", "1. ", "# ", "#", "|", "|-", "    ", "```\n", "\n- a\n  "],
+    "code": ['"', "a:", "a-a:", ".a", "/*", "<a ", "<script>", "=>", "0x", "#", "'", "{"],
+}
+
+
+@browsing
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_text_is_quick(visit: Visit, kind: str) -> None:
+    ask = """async ([piece, kind]) => {
+        const { Markdown } = await import('/page/markdown.js');
+        const { highlight } = await import('/page/highlight.js');
+        const start = performance.now();
+        for (const size of [5900, 50000]) {
+            const text = piece.repeat(size / piece.length);
+            if (kind === 'code') {
+                for (const name of ['js', 'css', 'html', 'json', 'py', 'sh', 'sql', 'c'])
+                    if (highlight(text, name).textContent !== text) throw Error(name);
+            } else new Markdown(document.createElement('div'), () => new Text('')).show(text);
+        }
+        return performance.now() - start;
+    }"""
+    for piece in HOSTILE[kind]:
+        assert visit.tab.evaluate(ask, [piece, kind]) < 1500, piece
+
+
+@browsing
+def test_markdown_by_parts(visit: Visit) -> None:
+    ask = """async (text) => {
+        const { Markdown } = await import('/page/markdown.js');
+        const root = document.createElement('div');
+        new Markdown(root, (part) => {
+            const pre = document.createElement('pre');
+            pre.title = part.language;
+            pre.textContent = part.text;
+            return pre;
+        }).show(text);
+        return root.innerHTML;
+    }"""
+    link = '<a href="https://a.org/x_(y)" target="_blank" rel="noopener noreferrer nofollow">'
+    cases = {
+        "a **b *c* d** `e*f*`": "<p>a <strong>b <em>c</em> d</strong> <code>e*f*</code></p>",
+        "snake_case_name 2*3*4": "<p>snake_case_name 2<em>3</em>4</p>",
+        "## A # b ##": "<h3>A # b</h3>",
+        "3. a\n4. b": '<ol start="3"><li><span>a</span></li><li><span>b</span></li></ol>',
+        "- a\n\n  ```py\n  x\n  ```": '<ul><li><span>a</span><pre title="py">x</pre></li></ul>',
+        "> a\n> b": "<blockquote><p>a<br>b</p></blockquote>",
+        "~~~\n<b>\n~~~\nafter": '<pre title="">&lt;b&gt;</pre><p>after</p>',
+        "[x](https://a.org/x_(y))。": f"<p>{link}x</a>。</p>",
+        "[x](javascript:y) <b>": "<p><span>x</span> &lt;b&gt;</p>",
+        "costs $5 and $6": "<p>costs $5 and $6</p>",
+        "a \\* b": "<p>a * b</p>",
+        "open ```": "<p>open ```</p>",
+        "---": "<hr>",
+    }
+    for text, markup in cases.items():
+        assert visit.tab.evaluate(ask, text) == markup, text
+
+
 @browsing
 def test_stop_by_key_and_by_button(visit: Visit) -> None:
     for stop in ("Escape", ""):

@@ -4,15 +4,18 @@
 import { h } from "./dom.js";
 import { formula } from "./formula.js";
 
-const FENCE = /^( {0,3})(`{3,}|~{3,})\s*([^`]*?)\s*$/;
-const HEADING = /^ {0,3}(#{1,6})\s+(.*?)\s*#*\s*$/;
+const FENCE = /^( {0,3})(`{3,}|~{3,})([^`]*)$/;
+const HEADING = /^ {0,3}(#{1,6})(?:\s(.*))?$/;
 const RULE = /^ {0,3}([-*_])( *\1){2,} *$/;
 const ITEM = /^( *)([-*+]|\d{1,9}[.)])( +|$)/;
 const QUOTE = /^ {0,3}> ?/;
 const DELIMITER = /^ *\|? *:?-+:? *(\| *:?-+:? *)*\|? *$/;
 const STARTS = [FENCE, HEADING, RULE, ITEM, QUOTE];
-// a paragraph longer than this stays plain: marks in it would be sought too long
-const LONGEST = 20_000;
+// Bounds on what a hostile text can cost: a longer paragraph stays plain, a longer line is no row of
+// a table, and what is nested deeper is plain text.
+const LONGEST = 6_000;
+const ROW = 1_000;
+const DEEPEST = 24;
 
 function fence(lines, i) {
   const [, indent, mark, language] = FENCE.exec(lines[i]);
@@ -20,7 +23,7 @@ function fence(lines, i) {
   let end = i + 1;
   while (end < lines.length && !close.test(lines[end])) end++;
   const body = lines.slice(i + 1, end).map((l) => l.replace(new RegExp(`^ {0,${indent.length}}`), ""));
-  const part = { kind: "fence", language: language.split(/\s/)[0], text: body.join("\n") };
+  const part = { kind: "fence", language: language.trim().split(/\s/)[0], text: body.join("\n") };
   return [{ ...part, closed: end < lines.length }, Math.min(end + 1, lines.length)];
 }
 
@@ -58,6 +61,10 @@ function cells(line) {
   return line.trim().replace(/^\||\|$/g, "").split(/(?<!\\)\|/).map((c) => c.trim().replace("\\|", "|"));
 }
 
+function isDelimiter(line) {
+  return line.length < ROW && DELIMITER.test(line);
+}
+
 function table(lines, i) {
   let end = i + 2;
   while (end < lines.length && lines[end].includes("|") && lines[end].trim()) end++;
@@ -70,7 +77,7 @@ function block(lines, i) {
   const line = lines[i];
   if (FENCE.test(line)) return fence(lines, i);
   const heading = HEADING.exec(line);
-  if (heading) return [{ kind: "heading", level: heading[1].length, text: heading[2] }, i + 1];
+  if (heading) return [{ kind: "heading", level: heading[1].length, text: (heading[2] ?? "").trim().replace(/(^|\s)#+$/, "") }, i + 1];
   if (RULE.test(line)) return [{ kind: "rule" }, i + 1];
   if (ITEM.test(line)) return list(lines, i);
   let end = i + 1;
@@ -79,7 +86,7 @@ function block(lines, i) {
     const inside = lines.slice(i, end).map((l) => l.replace(QUOTE, ""));
     return [{ kind: "quote", text: inside.join("\n") }, end];
   }
-  if (line.includes("|") && end < lines.length && DELIMITER.test(lines[end])) return table(lines, i);
+  if (line.includes("|") && end < lines.length && isDelimiter(lines[end])) return table(lines, i);
   while (end < lines.length && lines[end].trim() && !STARTS.some((s) => s.test(lines[end]))) end++;
   return [{ kind: "text", text: lines.slice(i, end).join("\n").trim() }, end];
 }
@@ -166,10 +173,15 @@ export function inline(text) {
   return out;
 }
 
-function item(text, loose, code) {
+function nested(text, depth) {
+  return depth < DEEPEST ? blocks(text) : [{ kind: "text", text }];
+}
+
+function item(text, loose, code, depth) {
   const task = /^\[([ xX])\] /.exec(text);
-  const parts = blocks(task ? text.slice(4) : text);
-  const inside = parts.map((p) => (p.kind === "text" && !loose ? h("span", {}, inline(p.text)) : element(p, code)));
+  const parts = nested(task ? text.slice(4) : text, depth);
+  const inside = parts.map((p) => (p.kind === "text" && !loose
+    ? h("span", {}, inline(p.text)) : element(p, code, depth + 1)));
   const box = task && h("input", { type: "checkbox", disabled: true, checked: task[1] !== " " });
   return h("li", task ? { class: "task" } : {}, box, inside);
 }
@@ -181,17 +193,17 @@ function grid(part) {
     h("table", {}, h("thead", {}, h("tr", {}, part.head.map(cell("th")))), h("tbody", {}, body)));
 }
 
-function element(part, code) {
+function element(part, code, depth = 0) {
   switch (part.kind) {
     case "fence": return code(part);
     // an answer's headings stand below the page's own
     case "heading": return h(`h${Math.min(part.level + 1, 6)}`, {}, inline(part.text));
     case "rule": return h("hr");
-    case "quote": return h("blockquote", {}, blocks(part.text).map((p) => element(p, code)));
+    case "quote": return h("blockquote", {}, nested(part.text, depth).map((p) => element(p, code, depth + 1)));
     case "table": return grid(part);
     case "list": {
       const props = part.first !== null && part.first !== 1 ? { start: part.first } : {};
-      const items = part.items.map((x) => item(x, part.loose, code));
+      const items = part.items.map((x) => item(x, part.loose, code, depth));
       return h(part.first === null ? "ul" : "ol", props, items);
     }
     default: return h("p", {}, inline(part.text));

@@ -78,7 +78,9 @@ export function toolCards(conversation, node, hooks) {
       if (!cards[i]) root.append((cards[i] = card(call)).root);
       const one = cards[i];
       one.name.textContent = call.name;
-      one.args.replaceChildren(coloured(open ? call.arguments : pretty(call.arguments)));
+      const text = open ? call.arguments : pretty(call.arguments);
+      if (one.shown !== text) one.args.replaceChildren(coloured(text));
+      one.shown = text;
       const state = open ? "called" : tool ? "done" : "waiting";
       one.state.textContent = t(state);
       one.root.dataset.state = state;
