@@ -278,6 +278,16 @@ def test_reload_keeps_the_conversation(visit: Visit) -> None:
 
 
 @browsing
+def test_full_storage_is_told(visit: Visit) -> None:
+    fill = "for (let n = 1 << 20; n; n >>= 1) try { for (let i = 0; ; i++)"
+    fill += " localStorage.setItem(`x${n}.${i}`, 'x'.repeat(n)) } catch {}"
+    visit.tab.evaluate("() => {" + fill + "}")
+    visit.ask("hello")
+    assert visit.text(".prose") == fake.PLAIN
+    assert "storage is full" in visit.text(".warning")
+
+
+@browsing
 def test_edit_retry_and_fork_are_branches(visit: Visit) -> None:
     tab = visit.tab
     visit.ask("hello")
@@ -365,7 +375,7 @@ def test_thinking_and_settings(visit: Visit) -> None:
     tab.locator("#settings .grid input").nth(4).fill("64")
     tab.locator("#settings .choices").nth(0).locator("text=On").click()
     tab.keyboard.press("Escape")
-    assert "System prompt" in visit.text(".chip")
+    tab.wait_for_selector(".chip >> text=System prompt")
     visit.ask("think")
     body = visit.server.asked[0]
     assert body["messages"][0] == {"role": "system", "content": "Be brief."}
@@ -375,7 +385,8 @@ def test_thinking_and_settings(visit: Visit) -> None:
     visit.tab.click(".thought summary")
     assert visit.text(".thinking") == fake.THOUGHT
     assert visit.text(".prose") == "It is 42."
-    visit.tab.keyboard.press("Control+k")
+    tab.keyboard.press("Control+k")
+    tab.wait_for_selector(".welcome")
     assert "System prompt" in visit.text(".chip")
 
 

@@ -1,6 +1,6 @@
 // The conversation that is shown: its turns, the field to write in, and what happens to both.
 
-import { h, icon, grow, say } from "./dom.js";
+import { h, icon, grow } from "./dom.js";
 import { isPage } from "./code.js";
 import { blocks } from "./markdown.js";
 import { answer, runOf, stop } from "./run.js";
@@ -20,7 +20,8 @@ export class Chat {
     this.chips = h("div.chips");
     this.jump = h("button.jump", { type: "button", hidden: true, onclick: () => this.end(true) }, icon("down"));
     this.scroller = h("div.scroll", { onscroll: () => this.scrolled() }, this.turns);
-    this.root = h("div.chat", {}, this.scroller, h("div.writing", {}, this.jump,
+    this.warning = h("p.warning", { role: "alert", hidden: true });
+    this.root = h("div.chat", {}, this.scroller, h("div.writing", {}, this.jump, this.warning,
       h("div.composer", {}, this.field, h("div.under", {}, this.chips, this.button))));
     this.field.addEventListener("input", () => this.typed());
     this.field.addEventListener("keydown", (event) => {
@@ -115,6 +116,8 @@ export class Chat {
         if (conversation !== this.conversation) return;
         this.draw();
         this.end(true);
+        // on a touch screen it would bring up the keyboard
+        if (matchMedia("(pointer: fine)").matches) this.focus();
         return;
       }
       this.later(conversation);
@@ -140,7 +143,8 @@ export class Chat {
   saved(conversation) {
     clearTimeout(this.timer);
     this.timer = null;
-    if (!conversation.save()) say(t("full"));
+    this.warning.hidden = conversation.save();
+    this.warning.textContent = this.warning.hidden ? "" : t("full");
     this.app.listed();
   }
 
