@@ -21,7 +21,8 @@ def serve(
     dtype: str | None = None,
     chat_template: Path | None = None,
 ) -> int:
-    """Serve a model over HTTP, in the form of OpenAI's API. Ctrl-C stops it.
+    """Serve a model over HTTP, in the forms of OpenAI's and Anthropic's APIs, and a page to talk to
+    it. Ctrl-C stops it.
 
     Parameters
     ----------
@@ -46,6 +47,7 @@ def serve(
     chat_template
         A Jinja file to use in place of the built-in chat format.
     """
+    from ..server import page
     from ..server.keys import Keys
     from ..server.run import serve as run
     from ..server.settings import Settings
@@ -55,4 +57,4 @@ def serve(
     name, temperature = (model, 0.0) if is_embedded else (Path(model).resolve().name, 0.7)
     known = Keys.read(keys)
     settings = Settings(name, host, port, alias, known, ledger, temperature, queue, drain)
-    return run(load(model, dtype, chat_template and str(chat_template)), settings)
+    return run(load(model, dtype, chat_template and str(chat_template)), settings, page)
