@@ -21,8 +21,7 @@ def serve(
     dtype: str | None = None,
     chat_template: Path | None = None,
 ) -> int:
-    """Serve a model over HTTP, in the forms of OpenAI's and Anthropic's APIs, and a page to talk to
-    it. Ctrl-C stops it.
+    """Serve a model and a page over HTTP: OpenAI's and Anthropic's APIs. Ctrl-C stops it.
 
     Parameters
     ----------

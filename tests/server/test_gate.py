@@ -39,7 +39,7 @@ def test_no_route_without_a_key(served: Served, route: Any) -> None:
 
 
 def test_what_is_not_there_needs_a_key_too(served: Served) -> None:
-    for path in ("/", "/docs", "/health/", "//health", "/health/../metrics", "/%68ealth2"):
+    for path in ("/page", "/docs", "/health/", "//health", "/health/../metrics", "/%68ealth2"):
         assert httpx.get(served.url + path).status_code == 401
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -29,8 +29,8 @@ INDEX, PREVIEW, PREVIEW_SCRIPT = "/", "/page/preview.html", "/page/preview.js"
 def files() -> dict[str, tuple[bytes, str]]:
     """All files of the page: path -> (bytes, content type). The start page is at `/`."""
     found = {}
-    for item in resources.files(__name__).iterdir():
-        kind = TYPES.get("." + item.name.rpartition(".")[2])
+    for item in Path(__file__).parent.iterdir():
+        kind = TYPES.get(item.suffix)
         if kind is not None:
             path = INDEX if item.name == "index.html" else f"/page/{item.name}"
             found[path] = (item.read_bytes(), kind)
