@@ -1,16 +1,95 @@
-"""The rows of a step that are followed by a draw, as the sampler takes them."""
+"""What is drawn after the rows of a step, and what becomes of the sequences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
 
+import torch
 from torch import Tensor
 
-from ..ops import Draw
-from .request import Sequence
+from .. import ops
+from ..model.ling import Ling
+from .request import Event, Sequence
 
 
-def draws(s: Sequence, drafts: Items[int], vocab: int) -> list[Draw]:
+class Draws:
+    """The draws of one step: `told`, the events of sequences that go on, and `ended`, the last ones
+    of those that do not, by their own settings or at `limit` tokens.
+    """
+
+    def __init__(self, model: Ling, limit: int) -> None:
+        self.model, self.limit = model, limit
+        self.told: list[Event] = []
+        self.ended: list[tuple[Sequence, Event]] = []
+
+    def draw(self, wanted: Items[tuple[Sequence, range]], hidden: Tensor) -> None:
+        """Draw after all wanted rows of hidden [T, D] at once, as if the drafts before each had
+        been drawn, and take those that are.
+        """
+        rows: list[ops.Draw] = []
+        parts: list[tuple[Sequence, list[int], range]] = []
+        for s, places in wanted:
+            guesses, s.drafts = s.drafts[: len(places) - 1], []
+            s.usage.drafted += len(guesses)
+            try:
+                own = _rows(s, guesses, self.model.config.vocab_size)
+            except ValueError as error:
+                self._fail(s, error)
+                continue
+            rows += own
+            parts.append((s, guesses, places[: len(own)]))
+        if not rows:
+            return
+        at = torch.tensor([i for *_, places in parts for i in places], device=hidden.device)
+        drawn = iter(ops.draw(self.model.logits(hidden[at]), rows))
+        for s, guesses, places in parts:
+            self._take(s, guesses, [next(drawn) for _ in places], hidden[places.start :])
+
+    def _take(
+        self, s: Sequence, guesses: list[int], drawn: list[ops.Drawn], hidden: Tensor
+    ) -> None:
+        """Take what was drawn as long as the drafts are just that; hidden [rows, D]."""
+        for i, found in enumerate(drawn):
+            try:
+                event = self._token(s, found)
+            except ValueError as error:
+                # also a grammar that cannot be followed
+                self._fail(s, error)
+                return
+            if event.finish:
+                self.ended.append((s, event))
+                return
+            self.told.append(event)
+            if i + 1 == len(drawn) or s.tokens[-1] != guesses[i]:
+                return
+            # the draft's row has been read already
+            s.done, s.last = s.done + 1, hidden[i + 1]
+            s.usage.accepted += 1
+
+    def _token(self, s: Sequence, drawn: ops.Drawn) -> Event:
+        settings, token = s.request.sampling, drawn.token
+        if not drawn.is_finite:
+            raise ValueError("the model's output is not finite")
+        if token is None:
+            raise ValueError(
+                "no token may come next; logit_bias and the grammar exclude each other"
+            )
+        if s.guide is not None:
+            s.guide.accept(token)
+        s.tokens.append(token)
+        is_stop = token in settings.stop_ids or token in self.model.config.eos_token_ids
+        is_stop = is_stop or (s.guide is not None and s.guide.is_done)
+        is_full = len(s.tokens) >= min(s.most, self.limit)
+        finish = "stop" if is_stop else "length" if is_full else ""
+        usage = s.usage if finish else None
+        return Event(s.id, token, drawn.logprob, drawn.top, finish, usage)
+
+    def _fail(self, s: Sequence, error: ValueError) -> None:
+        event = Event(s.id, finish="error", usage=s.usage, error=str(error))
+        self.ended.append((s, event))
+
+
+def _rows(s: Sequence, drafts: Items[int], vocab: int) -> list[ops.Draw]:
     """How to draw after the sequence's last token and after each draft, as if those before it had
     been drawn; as far as its grammar lets the drafts come. ValueError where that cannot be followed
     or is of another vocabulary.
@@ -18,7 +97,7 @@ def draws(s: Sequence, drafts: Items[int], vocab: int) -> list[Draw]:
     masks = [None] * (1 + len(drafts)) if s.guide is None else _masks(s, drafts, vocab)
     settings, out, sample = s.request.sampling, s.out, s.request.sample
     return [
-        Draw(settings, s.prompt, [*out, *drafts[:i]] if i else out, sample, mask)
+        ops.Draw(settings, s.prompt, [*out, *drafts[:i]] if i else out, sample, mask)
         for i, mask in enumerate(masks)
     ]
 

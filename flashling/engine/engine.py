@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Literal
 
 import torch
-from torch import Tensor
 
 from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
 from .drafts import Guesser, propose, room_for_drafts
-from .draws import draws
+from .draws import Draws
 from .past import Paged
 from .request import Event, Overloaded, Request, Sequence, Usage
 from .room import Room
@@ -55,6 +55,7 @@ class Engine:
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self._told: list[Event] = []
+        self._coming: tuple[Ling, bytes] | None = None
         self._next = 0
 
     def add(self, request: Request) -> int:
@@ -105,6 +106,7 @@ class Engine:
     @torch.no_grad()
     def step(self) -> list[Event]:
         """One forward pass over what the plan says, and what became of each sequence."""
+        self._update()
         self._admit()
         for s in self.running:
             if s.left == 1 and self.drafts:
@@ -143,84 +145,17 @@ class Engine:
             s.done, s.last = s.done + known, hidden[a + known - 1]
             if s.done in s.stops:
                 self.room.keep(s)
-        ended = self._draw(wanted, hidden)
+        draws = Draws(self.model, self._limit())
+        draws.draw(wanted, hidden)
+        self._told += draws.told
         if self.guesser is not None:
             # those that end too, for what is kept of them; a failed one has no next token
             parts = zip(steps, batch.starts, firsts, strict=False)
             read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.left]
             if read:
                 self.guesser.read([s for s, _ in read], [rows for _, rows in read], self.drafts)
-        for s, event in ended:
+        for s, event in draws.ended:
             self._finish(s, event)
-
-    def _draw(
-        self, wanted: list[tuple[Sequence, range]], hidden: Tensor
-    ) -> list[tuple[Sequence, Event]]:
-        """Draw after all wanted rows of hidden [T, D] at once, as if the drafts before each had
-        been drawn, and take those that are. The last events of those that end with it.
-        """
-        ended: list[tuple[Sequence, Event]] = []
-        rows: list[ops.Draw] = []
-        parts: list[tuple[Sequence, list[int], range]] = []
-        for s, places in wanted:
-            guesses, s.drafts = s.drafts[: len(places) - 1], []
-            s.usage.drafted += len(guesses)
-            try:
-                own = draws(s, guesses, self.model.config.vocab_size)
-            except ValueError as error:
-                ended.append((s, _failed(s, error)))
-                continue
-            rows += own
-            parts.append((s, guesses, places[: len(own)]))
-        if not rows:
-            return ended
-        at = torch.tensor([i for *_, places in parts for i in places], device=self.device)
-        drawn = iter(ops.draw(self.model.logits(hidden[at]), rows))
-        for s, guesses, places in parts:
-            last = self._take(s, guesses, [next(drawn) for _ in places], hidden[places.start :])
-            if last is not None:
-                ended.append((s, last))
-        return ended
-
-    def _take(
-        self, s: Sequence, guesses: list[int], drawn: list[ops.Drawn], hidden: Tensor
-    ) -> Event | None:
-        """Take what was drawn as long as the drafts are just that; its last event if it ends.
-        hidden [rows, D].
-        """
-        for i, found in enumerate(drawn):
-            try:
-                event = self._token(s, found)
-            except ValueError as error:
-                # also a grammar that cannot be followed
-                return _failed(s, error)
-            if event.finish:
-                return event
-            self._told.append(event)
-            if i + 1 == len(drawn) or s.tokens[-1] != guesses[i]:
-                return None
-            # the draft's row has been read already
-            s.done, s.last = s.done + 1, hidden[i + 1]
-            s.usage.accepted += 1
-        return None
-
-    def _token(self, s: Sequence, drawn: ops.Drawn) -> Event:
-        settings, token = s.request.sampling, drawn.token
-        if not drawn.is_finite:
-            raise ValueError("the model's output is not finite")
-        if token is None:
-            raise ValueError(
-                "no token may come next; logit_bias and the grammar exclude each other"
-            )
-        if s.guide is not None:
-            s.guide.accept(token)
-        s.tokens.append(token)
-        is_stop = token in settings.stop_ids or token in self.model.config.eos_token_ids
-        is_stop = is_stop or (s.guide is not None and s.guide.is_done)
-        is_full = len(s.tokens) >= min(s.most, self._limit())
-        finish = "stop" if is_stop else "length" if is_full else ""
-        usage = s.usage if finish else None
-        return Event(s.id, token, drawn.logprob, drawn.top, finish, usage)
 
     def _limit(self) -> int:
         return min(self.model.config.max_position_embeddings, self.room.tokens)
@@ -246,7 +181,7 @@ class Engine:
         self.waiting.sort(key=lambda s: (-s.request.priority, s.order))
         reading = {r.group for r in self.running if r.done < len(r.prompt) - 1}
         for s in list(self.waiting):
-            if s.group in reading:
+            if s.group in reading or (self._coming and not s.is_begun):
                 continue
             if not self.room.free_slots and not self._park_for(s):
                 return
@@ -274,26 +209,39 @@ class Engine:
         """Forget what was parked under a session's name; False if there was nothing."""
         return self.room.tiers.delete(namespace, session)
 
-    def update_weights(self, model: Ling, fingerprint: bytes = b"") -> None:
+    def update_weights(
+        self, model: Ling, fingerprint: bytes = b"", begun: Literal["finish", "restart"] = "finish"
+    ) -> None:
         """Go on with other weights of the same shape, known to the lower tiers by `fingerprint`;
-        nothing that was kept is valid any more. Requests that wait get the new ones. ValueError
-        while others run, or wait to go on after a preemption: finish or abort them first.
+        nothing that was kept is valid any more, and requests that wait get the new ones.
+
+        begun: requests that have drawn a token, or run, either finish under the old weights while
+        all others wait, or forget what they drew and start again, told by an event of their own.
         """
-        begun = len(self.running) + sum(bool(s.out) for s in self.waiting)
-        if begun:
-            raise ValueError(f"{begun} requests have begun; finish or abort them first")
+        if begun not in ("finish", "restart"):
+            raise ValueError(f"begun {begun!r} must be 'finish' or 'restart'")
+        self._coming = model, fingerprint
+        if begun == "restart":
+            for s in [r for r in [*self.running, *self.waiting] if r.is_begun]:
+                if s.slot is not None:
+                    self._release(s)
+                    self.waiting.append(s)
+                s.restart()
+                self._told.append(Event(s.id, is_restart=True))
+        self._update()
+
+    def _update(self) -> None:
+        """Take the weights that are coming, once nobody needs the old ones."""
+        if self._coming is None or any(s.is_begun for s in [*self.running, *self.waiting]):
+            return
+        (self.model, fingerprint), self._coming = self._coming, None
         self.room.keeper.clear()
         self.room.tiers.update(fingerprint)
-        self.model = model
         if self.steps is not None:
-            self.steps = Steps(model, self.room.cache)
+            self.steps = Steps(self.model, self.room.cache)
         if self.guesser is not None:
-            self.guesser.model = model
+            self.guesser.model = self.model
 
     def close(self) -> None:
         """Write what waits for the disk."""
         self.room.tiers.close()
-
-
-def _failed(s: Sequence, error: ValueError) -> Event:
-    return Event(s.id, finish="error", usage=s.usage, error=str(error))

@@ -77,6 +77,7 @@ class Overloaded(RuntimeError):
 class Event:
     """A token of a request: its log-probability, the likeliest when asked for; `finish` is set on
     the last ("stop", "length", "abort", "error"), which has no token if it was aborted or failed.
+    is_restart: no token, but all that were told before are void, since the weights have changed.
     """
 
     id: int
@@ -86,6 +87,7 @@ class Event:
     finish: str = ""
     usage: Usage | None = None
     error: str = ""
+    is_restart: bool = False
 
 
 @dataclass
@@ -123,6 +125,16 @@ class Sequence:
     def out(self) -> list[int]:
         """The tokens drawn."""
         return self.tokens[len(self.prompt) :]
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it runs or has drawn a token."""
+        return self.slot is not None or len(self.tokens) > len(self.prompt)
+
+    def restart(self) -> None:
+        """Forget what was drawn, out of any slot."""
+        self.tokens, self.usage = list(self.prompt), Usage(len(self.prompt))
+        self.guide = self.request.guide() if self.request.guide else None
 
     @property
     def left(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -345,25 +346,38 @@ def test_what_a_broken_neighbour_left_is_not_parked(tmp_path: Path) -> None:
     assert disk.session("", "a") and disk.session("", "b") and set(disk.stats) == {"stored"}
 
 
-def test_new_weights_wait_for_what_has_begun() -> None:
+def begun(engine: Engine, prompt: tuple[int, ...]) -> tuple[int, int, list[Event]]:
+    """One request that was overtaken after its first token, one that overtook it; what was told."""
+    events: list[Event] = []
+    low = engine.add(Request(prompt, GREEDY))
+    while not (engine.running and engine.running[0].out):
+        events += engine.step()
+    high = engine.add(Request(prompt, GREEDY, priority=1))
+    while any(s.id == low for s in engine.running):
+        events += engine.step()
+    return low, high, events
+
+
+@pytest.mark.parametrize("as_asked", ["finish", "restart"])
+def test_new_weights_come_between_requests(as_asked: Literal["finish", "restart"]) -> None:
     other = Ling(model().config).init_weights(1).double()
     engine = Engine(model(), slots=1, pages=16)
     prompt = tuple(range(10, 30))
-    low = engine.add(Request(prompt, GREEDY))
-    while not (engine.running and engine.running[0].out):
-        engine.step()
-    high = engine.add(Request(prompt, Sampling(max_tokens=1), priority=1))
-    while any(s.id == low for s in engine.running):
-        engine.step()
-    engine.abort(high)
-    # nothing runs, but one that was overtaken has drawn tokens already
-    assert not engine.running and engine.waiting[0].out
-    with pytest.raises(ValueError, match="1 requests have begun"):
-        engine.update_weights(other)
-    assert engine.abort(low)
+    low, high, events = begun(engine, prompt)
     new = engine.add(Request(prompt, GREEDY))
-    engine.update_weights(other)
-    events = [e for e in engine.run() if e.id == new]
-    [want] = oracle.generate(other, [prompt], GREEDY)
-    assert [e.token for e in events] == want.tokens
-    assert events[-1].usage is not None and events[-1].usage.cached == 0
+    engine.update_weights(other, begun=as_asked)
+    events += engine.run()
+    [old], [want] = (oracle.generate(m, [prompt], GREEDY) for m in (model(), other))
+    for number in (low, high, new):
+        told = [e for e in events if e.id == number]
+        restarts = [i for i, e in enumerate(told) if e.is_restart]
+        assert len(restarts) == (as_asked == "restart" and number != new)
+        kept = told[restarts[-1] + 1 :] if restarts else told
+        with_new = as_asked == "restart" or number == new
+        assert [e.token for e in kept] == (want if with_new else old).tokens
+    # nothing of the old weights was gone on from
+    first = next(e for e in events if e.id == (high if as_asked == "restart" else new) and e.usage)
+    assert first.usage is not None and first.usage.cached == 0
+    check_empty(engine)
+    with pytest.raises(ValueError, match="'finish' or 'restart'"):
+        engine.update_weights(other, begun="now")  # type: ignore[arg-type]

@@ -157,6 +157,8 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="machine-"))
         self.weights = self.epoch = 0
+        # those that new weights made start again, until they are told
+        self.restarted = set[int]()
         self.asked: list[Asked] = []
         self.live: dict[int, Asked] = {}
         self.sessions: dict[tuple[str, str], tuple[int, ...]] = {}
@@ -372,18 +374,14 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.is_due())
     @rule(is_patient=st.booleans())
     def update(self, is_patient: bool) -> None:
-        """Other weights come: those that have begun end first, those that wait get the new ones."""
+        """Other weights come when all are done, or while they run: then those start again."""
         engine, other = self.engine, 1 - self.weights
-        if engine.running or any(s.out for s in engine.waiting):
-            with pytest.raises(ValueError, match="finish or abort them first"):
-                engine.update_weights(model(other), bytes([other]))
-            if is_patient:
-                self.finish()
-            else:
-                for i in range(len(self.live)):
-                    self.abort(i)
-                self._step()
-        engine.update_weights(model(other), bytes([other]))
+        if is_patient:
+            self.finish()
+        begun = {s.id for s in [*engine.running, *engine.waiting] if s.is_begun}
+        self.restarted |= begun
+        self.seen["restarted"] += len(begun)
+        engine.update_weights(model(other), bytes([other]), "restart")
         self.weights = other
         self.epoch += 1
         self.sessions.clear()
@@ -430,6 +428,11 @@ class Machine(RuleBasedStateMachine):
     def _hear(self, event: Event) -> None:
         """Each token is the next of the oracle's; the last event comes once, with its reason."""
         a = self.live[event.id]
+        if event.is_restart:
+            self.restarted.remove(event.id)
+            a.got.clear()
+            return
+        assert event.id not in self.restarted
         if event.token is not None:
             a.got.append(event.token)
         tokens, finish = a.wanted
