@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from itertools import count
@@ -27,6 +28,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from flashling import nano, ops
 from flashling.batch import Batch
 from flashling.config import TOY
 from flashling.engine import engine as engines
@@ -40,6 +42,7 @@ from flashling.engine.tiers import Host, Tiers
 from flashling.model import oracle
 from flashling.model.ling import Ling
 from flashling.model.past import Past
+from flashling.model.weights import read
 from flashling.sampling import Sampling
 
 # its embedding is not finite: what reads it can go no further
@@ -56,11 +59,19 @@ STEMS = [
 BIG, LONG = 1 << 30, 1e9
 
 
+# the embedded model in exact mode instead of the toy in float64
+on_embedded = False
+
+
 @cache
 def model(weights: int) -> Ling:
-    config = TOY.with_(initializer_range=0.3, eos_token_ids=(7,))
-    found = Ling(config).init_weights(weights).double()
+    if on_embedded:
+        found = read(nano.path(), torch.float32)
+    else:
+        config = TOY.with_(initializer_range=0.3, eos_token_ids=(7,))
+        found = Ling(config).init_weights(weights).double()
     with torch.no_grad():
+        found.norm *= 1 + weights / 4
         found.embed.weight[POISON] = torch.nan
         # so that the MTP layer never guesses it
         found.head[POISON] = 0
@@ -76,7 +87,8 @@ class Remembered:
         self.hidden = lru_cache(50_000)(self._hidden)
 
     def __call__(self, batch: Batch, past: Past) -> torch.Tensor:
-        return self.hidden(tuple(batch.tokens.tolist()))
+        with ops.exactly() if on_embedded else nullcontext():
+            return self.hidden(tuple(batch.tokens.tolist()))
 
     def _hidden(self, text: tuple[int, ...]) -> torch.Tensor:
         batch = Batch.pack([text])
@@ -199,7 +211,7 @@ class Machine(RuleBasedStateMachine):
     def _open(self) -> None:
         disk = self._store() if self.has_disk else None
         tiers = Tiers(Host(self.host) if self.host else None, disk)
-        self.engine = Engine(model(self.weights), tiers=tiers, **self.sizes)
+        self.engine = Engine(model(self.weights), tiers=tiers, **self.sizes, exact=on_embedded)
         if self.as_recorded:
             # the steps that CUDA records
             self.engine.steps = Steps(self.engine.model, self.engine.room.cache)
@@ -552,6 +564,20 @@ def test_thousands_of_random_operations(start: int) -> None:
     seen = run(125, 40, start)
     for what in ("stop", "from disk", "drafts refused", "killed cut"):
         assert seen[what], f"{what} never happened: {seen}"
+
+
+@pytest.mark.soak
+def test_random_operations_on_the_embedded_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "on_embedded", True)
+    known = (model, remembered, wanted)
+    for each in known:
+        each.cache_clear()
+    try:
+        # 200 operations
+        assert run(5, 40)["length"]
+    finally:
+        for each in known:
+            each.cache_clear()
 
 
 def test_a_thousand_aborts_leave_nothing_behind() -> None:
