@@ -260,3 +260,13 @@ def test_news_that_are_late_give_the_caller_the_chance_to_leave(
     assert next(events) == Text("")
     events.close()  # pyright: ignore[reportAttributeAccessIssue]
     wait_idle(own)
+
+
+def test_exact_answers_have_the_same_bits_in_company(tmp_path: Path) -> None:
+    llm = LLM(toy.write(tmp_path / "toy"), "float32", exact=True)
+    prompts = ["list the files", "ls -l", "a rather longer question about what is in here, and why"]
+    together = llm.generate(prompts, HOT)
+    for prompt, answer in zip(prompts, together, strict=True):
+        # now also from what the cache has kept
+        [alone] = llm.generate([prompt], HOT)
+        assert (alone.tokens, alone.logprobs) == (answer.tokens, answer.logprobs)

@@ -26,6 +26,7 @@ def run(
     seed: int = 0,
     max_tokens: int = 1024,
     dtype: str | None = None,
+    exact: bool = False,
 ) -> None:
     """Answer once and leave. What is piped in is added below the prompt.
 
@@ -45,12 +46,14 @@ def run(
         The longest answer.
     dtype
         float32, bfloat16 or float64; float32 on a CPU when left out.
+    exact
+        The same bits whatever the engine does beside it; slower, on the CPU alone.
     """
     text = _question(prompt)
     from . import setup
 
     settings = setup.sampling(model, temperature, seed, max_tokens)
-    llm = setup.load(model, dtype)
+    llm = setup.load(model, dtype, exact=exact)
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": text})
     _print(llm, messages, settings)

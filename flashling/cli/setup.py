@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from ..sampling import Sampling
 
 
-def load(model: str, dtype: str | None = None, chat_template: str | None = None) -> LLM:
+def load(
+    model: str, dtype: str | None = None, chat_template: str | None = None, exact: bool = False
+) -> LLM:
     """The LLM in the folder `model` or the embedded one; with a Jinja file in place of our
     renderer when `chat_template` is given.
     """
     from ..llm import LLM
 
-    llm = LLM(model, dtype)
+    llm = LLM(model, dtype, exact=exact)
     if chat_template is not None:
         from ..text.jinja import template
 

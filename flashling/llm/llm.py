@@ -44,15 +44,17 @@ class LLM:
         path: str | Path | None = "embedded",
         dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
+        exact: bool = False,
     ) -> None:
         """The model in the folder `path` (config.json, tokenizer.json, safetensors), or the
         embedded one.
 
         dtype: torch's or its name; by default float32 on the CPU and bfloat16 elsewhere. device:
-        by default the CPU for the embedded model, else a GPU where there is one. ValueError names
-        what is wrong with the folder and how to go on.
+        by default the CPU for the embedded model, else a GPU where there is one. exact: the same
+        bits whatever runs beside a request and was cached before it (docs/numerics.md); slower,
+        and on the CPU alone. ValueError names what is wrong and how to go on.
         """
-        self._set(*load(path, dtype, device))
+        self._set(*load(path, dtype, device), exact)
 
     @classmethod
     def of(cls, model: Ling, tokenizer: Tokenizer) -> LLM:
@@ -61,9 +63,11 @@ class LLM:
         llm._set(model, tokenizer)
         return llm
 
-    def _set(self, model: Ling, tokenizer: Tokenizer) -> None:
+    def _set(self, model: Ling, tokenizer: Tokenizer, exact: bool = False) -> None:
+        if exact and model.head.device.type != "cpu":
+            raise ValueError(f"exact mode runs on the CPU; the model is on {model.head.device}")
         self.model, self.tokenizer = model, tokenizer
-        self.service = Service(lambda: engine_for(self.model))
+        self.service = Service(lambda: engine_for(self.model, exact))
         self.prompts = Prompts(tokenizer)
         self._guides = Guides(tokenizer, model.config.vocab_size)
 

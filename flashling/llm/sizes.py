@@ -19,7 +19,7 @@ CPU = Wanted(slots=16, context=1 << 20, budget=1024)
 GPU = Wanted(slots=64, context=1 << 17, budget=4096)
 
 
-def engine_for(model: Ling) -> Engine:
+def engine_for(model: Ling, exact: bool = False) -> Engine:
     """An engine for a model that is loaded, in what is left of its device's memory. ValueError if
     not even one sequence of 1,024 tokens fits.
     """
@@ -33,7 +33,7 @@ def engine_for(model: Ling) -> Engine:
     if is_cpu:
         pages = min(pages, pages_for(plan.context) + CPU_PAGES)
         checkpoints = min(checkpoints, CPU_CHECKPOINTS)
-    return Engine(model, plan.slots, pages, wanted.budget, checkpoints)
+    return Engine(model, plan.slots, pages, wanted.budget, checkpoints, exact=exact)
 
 
 def _cpu_bytes() -> int:
