@@ -17,10 +17,20 @@ from .request import Sequence
 
 def room_for_drafts(s: Sequence) -> int:
     """How many drafts may follow the sequence's last token: all in its chunk (a fold cannot be
-    undone), and none that could not be drawn.
+    undone), none that could not be drawn, and no more than its last ones make promising.
     """
     in_chunk = CHUNK - 1 - (len(s.tokens) - 1) % CHUNK
-    return max(0, min(in_chunk, s.most - len(s.tokens) - 1))
+    return max(0, min(in_chunk, s.most - len(s.tokens) - 1, int(s.reach)))
+
+
+def heed(s: Sequence, drafted: int, accepted: int) -> None:
+    """Adapt how far a sequence's drafts reach: one further after all were taken, else half the way
+    back to one more than were. A single draft is always tried.
+    """
+    if accepted == drafted:
+        s.reach = min(s.reach + 1, CHUNK)
+    else:
+        s.reach = (s.reach + accepted + 1) / 2
 
 
 def propose(tokens: Items[int], most: int, longest: int = 3) -> list[int]:

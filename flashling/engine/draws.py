@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .. import ops
 from ..model.ling import Ling
+from .drafts import heed
 from .request import Event, Sequence
 
 
@@ -43,7 +44,10 @@ class Draws:
         at = torch.tensor([i for *_, places in parts for i in places], device=hidden.device)
         drawn = iter(ops.draw(self.model.logits(hidden[at]), rows))
         for s, guesses, places in parts:
+            before = s.usage.accepted
             self._take(s, guesses, [next(drawn) for _ in places], hidden[places.start :])
+            if guesses:
+                heed(s, len(guesses), s.usage.accepted - before)
 
     def _take(
         self, s: Sequence, guesses: list[int], drawn: list[ops.Drawn], hidden: Tensor

@@ -110,6 +110,8 @@ class Sequence:
     # positions at which a checkpoint is to be kept, ascending; those behind `done` are past
     stops: list[int] = field(default_factory=list)
     drafts: list[int] = field(default_factory=list)
+    # how many drafts its next step may have, by what became of those before
+    reach: float = 4.0
     # the final hidden row [D] of the last token read, and that of a checkpoint gone on from, until
     # an MTP layer has read it
     last: Tensor | None = None

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from flashling.engine import engine as engines
+from flashling.engine.drafts import heed, room_for_drafts
 from flashling.engine.engine import Engine
-from flashling.engine.request import Request
+from flashling.engine.request import Request, Sequence, Usage
 from flashling.model import oracle
 from flashling.sampling import Sampling
 
@@ -85,13 +86,16 @@ def test_all_settings_with_drafts_in_one_batch(seed: int, monkeypatch: pytest.Mo
     engine = Engine(model(), slots=4, pages=32, drafts=5)
     numbers = [engine.add(Request(p, s, guide=g)) for p, s, g in asked]
     found = gather(list(engine.run()))
+    refused = 0
     for number, want in zip(numbers, wanted, strict=True):
         events = found[number]
         assert [e.token for e in events] == want.tokens and events[-1].finish == want.finish
         assert [e.logprob for e in events] == pytest.approx(want.logprobs, abs=1e-9)
         assert [[t for t, _ in e.top] for e in events] == [[t for t, _ in top] for top in want.top]
         usage = events[-1].usage
-        assert usage is not None and 0 < usage.accepted < usage.drafted
+        assert usage is not None and usage.accepted
+        refused += usage.drafted - usage.accepted
+    assert refused
     check_empty(engine)
 
 
@@ -116,3 +120,13 @@ def test_a_mask_of_another_vocabulary_ends_its_request_alone() -> None:
     [want] = oracle.generate(model(), [(20, 21)], HOT)
     assert [e.token for e in found[good]] == want.tokens
     check_empty(engine)
+
+
+def test_drafts_reach_as_far_as_they_are_taken() -> None:
+    s = Sequence(0, Request((1, 2, 3), Sampling(max_tokens=100)), 0, 0, Usage(3), [1, 2, 3])
+    reaches = []
+    became = ((4, 4), (5, 5), (6, 1), (4, 0), (2, 0), (1, 0), (1, 0), (1, 1), (2, 2))
+    for drafted, accepted in became:
+        heed(s, drafted, accepted)
+        reaches.append(room_for_drafts(s))
+    assert reaches == [5, 6, 4, 2, 1, 1, 1, 2, 3]
