@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from .. import nano
-from ..model import weights
+from ..model import compact, weights
 from ..model.ling import Ling
 from ..text.tokenizer import Tokenizer
 
@@ -26,7 +26,10 @@ def load(
     has_gpu = torch.cuda.is_available() and not is_embedded
     place = torch.device(device or ("cuda" if has_gpu else "cpu"))
     usual = torch.float32 if place.type == "cpu" else torch.bfloat16
-    model = weights.read(folder, _dtype(dtype) or usual).to(place)
+    kind = _dtype(dtype) or usual
+    # kernels take quantised weights as they are; a CPU is quicker with plain ones
+    is_plain = place.type == "cpu"
+    model = weights.read(folder, kind) if is_plain else compact.read(folder, kind, place)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ValueError(
             f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, config.json "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,18 @@ from .ling import Ling
 LINEAR = frozenset(("qkvg", "o", "qkv_a", "q_b", "gate_up", "down"))
 
 
-def replace(model: Ling, make: Callable[[str, Tensor], ops.Fp8]) -> Ling:
-    """Put make(name, weight) in the place of every linear weight [..., O, I], in place."""
+def replace(
+    model: Ling,
+    make: Callable[[str, Tensor], ops.Fp8 | ops.Int4],
+    names: Container[str] | None = None,
+) -> Ling:
+    """Put make(name, weight) in the place of every linear weight [..., O, I], or of those that
+    `names` has, in place.
+    """
     for path, module in list(model.named_modules()):
         for name in LINEAR & {n for n, _ in module.named_parameters(recurse=False)}:
+            if names is not None and f"{path}.{name}" not in names:
+                continue
             weight = getattr(module, name)
             delattr(module, name)
             setattr(module, name, make(f"{path}.{name}", weight))

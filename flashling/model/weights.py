@@ -75,20 +75,31 @@ class Source:
             )
         self.table = table
 
-    def get(self, t: Published) -> tuple[Tensor, Scheme | None]:
-        """The weight, float32 where it was quantised, and the scheme in which it is stored."""
+    def stored(self, t: Published) -> tuple[dict[str, Tensor], Scheme | None]:
+        """The tensors that a weight is stored in, by their last names and mapped from the files,
+        and the scheme; None: one tensor, "weight", as it is.
+        """
         parts = self._parts[t.name]
         tensors = {part: self._reader(file, name) for part, (name, file) in parts.items()}
         try:
-            scheme = detect(tensors, t.shape, self._plan.of(t.name) if len(t.shape) == 2 else None)
-            found = scheme.unpack(tensors, shape=t.shape) if scheme else tensors["weight"]
-            if not torch.isfinite(found).all():
-                main = "weight" if "weight" in tensors else "weight_packed"
-                raise Damaged(main, "holds NaN or infinite values; fetch it again")
+            declared = self._plan.of(t.name) if len(t.shape) == 2 else None
+            return tensors, detect(tensors, t.shape, declared)
         except Damaged as error:
-            name, file = parts[error.part]
-            raise CheckpointError(f"{file}: {name} {error}") from None
+            raise self.error(t, error) from None
+
+    def get(self, t: Published) -> tuple[Tensor, Scheme | None]:
+        """The weight, float32 where it was quantised, and the scheme in which it is stored."""
+        tensors, scheme = self.stored(t)
+        found = scheme.unpack(tensors, shape=t.shape) if scheme else tensors["weight"]
+        if not torch.isfinite(found).all():
+            main = "weight" if "weight" in tensors else "weight_packed"
+            raise self.error(t, Damaged(main, "holds NaN or infinite values; fetch it again"))
         return found, scheme
+
+    def error(self, t: Published, damage: Damaged) -> CheckpointError:
+        """What is wrong with a weight, with the names of its file and tensor."""
+        name, file = self._parts[t.name][damage.part]
+        return CheckpointError(f"{file}: {name} {damage}")
 
     def nbytes(self, t: Published) -> int:
         """Bytes of the weight as it stands, or as bfloat16 where it is quantised."""
@@ -136,9 +147,17 @@ def fill(
 ) -> None:
     """Copy the weights of `table` into their places in `own`, by a few threads."""
 
+    each(table, lambda t: t.view(own).copy_(source.get(t)[0]), progress)
+
+
+def each(
+    table: list[Published], do: Callable[[Published], Any], progress: Progress | None = None
+) -> None:
+    """Do something to every weight of `table`, by a few threads; progress(done, all)."""
+
     def one(t: Published) -> None:
         with torch.no_grad():
-            t.view(own).copy_(source.get(t)[0])
+            do(t)
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         jobs = [pool.submit(one, t) for t in table]

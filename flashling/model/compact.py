@@ -1,0 +1,125 @@
+"""A checkpoint read with its quantised linear weights as they are stored: for devices whose kernels
+take them so.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config import ModelConfig
+from ..ops import Fp8, Int4
+from ..ops.linear import BLOCK
+from ..ops.linear.int4 import EACH, GROUP
+from ..quant import Damaged, Scheme
+from .ling import Ling
+from .names import Published
+from .packed import LINEAR, replace
+from .weights import Progress, Source, each
+
+# an e4m3 number whose bits, the sign aside, are these is none
+NAN_BITS = 0x7F
+
+
+def read(
+    path: str | Path,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
+    *,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Ling:
+    """The model in the folder `path` on `device`: linear weights and experts that are stored in
+    e4m3 (scales per channel or in 128x128 blocks) or in int4 (groups of 32) stay so, everything
+    else is unpacked into `dtype`. Raises CheckpointError naming file and tensor.
+    """
+    config = ModelConfig.read(path, **overrides)
+    source = Source(Path(path), config)
+    with torch.device("meta"):
+        model = Ling(config).cast(dtype)
+        if source.notes:
+            model.mtp = torch.nn.ModuleList()
+        kept = _kept(source)
+        replace(model, lambda name, weight: _room(kept[name], weight), kept)
+    model = model.to_empty(device=device)
+    for name, b in model.named_buffers():
+        if name.rsplit(".", 1)[-1] in ("load", "bias"):
+            b.zero_()
+    own = model.state_dict()
+
+    def fill(t: Published) -> None:
+        if t.param in kept:
+            _fill(source, t, own)
+        else:
+            t.view(own).copy_(source.get(t)[0])
+
+    each(source.table, fill, progress)
+    return model.eval()
+
+
+def _kept(source: Source) -> dict[str, Scheme]:
+    """The linear weights all of whose parts are stored in one scheme that kernels take."""
+    found: dict[str, set[Scheme | None]] = defaultdict(set)
+    parts: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    for t in source.table:
+        if t.param.rsplit(".", 1)[-1] in LINEAR:
+            found[t.param].add(source.stored(t)[1])
+            parts[t.param].add((t.rows[0] if t.rows else 0, t.shape[1]))
+    return {
+        name: scheme
+        for name, (scheme, *others) in ((n, list(s)) for n, s in found.items())
+        if scheme is not None and not others and _is_taken(scheme, parts[name])
+    }
+
+
+def _is_taken(scheme: Scheme, parts: set[tuple[int, int]]) -> bool:
+    """Whether kernels take a weight of this scheme whose parts begin at these rows and have these
+    widths.
+    """
+    if scheme.kind == "int":
+        is_four = scheme.packed and scheme.bits == 4 and scheme.block == (1, GROUP)
+        return is_four and all(width % GROUP == 0 for _, width in parts)
+    if scheme.block == (BLOCK, BLOCK):
+        # parts above each other must not share a block
+        return all(at % BLOCK == 0 and width % BLOCK == 0 for at, width in parts)
+    return scheme.strategy == "channel"
+
+
+def _room(scheme: Scheme, weight: Tensor) -> Fp8 | Int4:
+    """Space for a weight [..., O, I] in a scheme."""
+    *front, rows, columns = weight.shape
+    if scheme.kind == "int":
+        words = torch.empty(*front, rows, columns // EACH, dtype=torch.int32)
+        return Int4(words, torch.empty(*front, rows, columns // GROUP, dtype=torch.bfloat16))
+    numbers = torch.empty(weight.shape, dtype=torch.float8_e4m3fn)
+    across = scheme.scale_shape((rows, columns)) if scheme.block == (BLOCK, BLOCK) else (rows,)
+    return Fp8(numbers, torch.empty(*front, *across, dtype=torch.float32))
+
+
+def _fill(source: Source, t: Published, own: dict[str, Tensor]) -> None:
+    """Copy a stored weight into its part of a packed one."""
+    tensors, scheme = source.stored(t)
+    assert scheme is not None
+    scale = tensors["weight_scale" if "weight_scale" in tensors else "weight_scale_inv"]
+    if scheme.kind == "int":
+        packed = Int4.pack(tensors["weight_packed"], scale)
+        _part(t, own[f"{t.param}.words"]).copy_(packed.words)
+        _part(t, own[f"{t.param}.scale"]).copy_(packed.scale)
+        return
+    bits = tensors["weight"].view(torch.uint8)
+    if bool(((bits & NAN_BITS) == NAN_BITS).any()):
+        raise source.error(t, Damaged("weight", "holds NaN; fetch it again"))
+    _part(t, own[f"{t.param}.numbers"].view(torch.uint8)).copy_(bits)
+    is_blocked = scheme.block == (BLOCK, BLOCK)
+    to = _part(t, own[f"{t.param}.scale"], BLOCK if is_blocked else 1)
+    to.copy_(scale.reshape(to.shape))
+
+
+def _part(t: Published, whole: Tensor, tall: int = 1) -> Tensor:
+    """What is `t`'s of a packed weight's tensor, each of whose rows stands for `tall`."""
+    whole = whole if t.expert is None else whole[t.expert]
+    return whole if t.rows is None else whole[t.rows[0] // tall : -(-t.rows[1] // tall)]
