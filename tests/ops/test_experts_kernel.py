@@ -17,11 +17,12 @@ import triton.language as tl
 
 from flashling.ops.cases import Maker
 from flashling.ops.experts import experts as op
-from flashling.ops.experts import load
+from flashling.ops.experts import int4, load
 from flashling.ops.experts import swiglu as swiglu_op
 from flashling.ops.experts.library import experts_library
-from flashling.ops.linear import FLOAT8, Fp8, quantise
+from flashling.ops.linear import FLOAT8, Fp8, Int4, quantise
 from flashling.ops.linear.cases import fp8
+from flashling.quant import INT4
 
 kernels = import_module("flashling.ops.experts.triton")
 Few, Many = kernels.Few, kernels.Many
@@ -264,3 +265,24 @@ def test_the_short_division_rounds_as_the_long_one() -> None:
         assert torch.equal(got, want)
         # which the product alone does not
         assert not torch.equal(q.float().to(FLOAT8).float(), want)
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    m = Maker(torch.bfloat16, DEVICE)
+    num, k, width, hidden, tokens = 6, 2, 128, 64, 5
+
+    def four(*shape: int) -> Int4:
+        scheme = INT4.pack(m(shape[-2] * num, shape[-1], scale=shape[-1] ** -0.5).float())
+        packed = Int4.pack(scheme["weight_packed"], scheme["weight_scale"])
+        return Int4(packed.words.unflatten(0, (num, -1)), packed.scale.unflatten(0, (num, -1)))
+
+    gate_up, down = four(2 * hidden, width), four(width, hidden)
+    x, chosen = m(tokens, width), torch.stack([m.integers(num, tokens), m.integers(num, tokens)], 1)
+    weights = torch.rand(tokens, k, generator=m.generator).to(DEVICE)
+    monkeypatch.setattr(int4, "FEW_TOKENS", tokens if few else 0)
+    shared = m(2 * hidden, width, scale=width**-0.5), m(width, hidden, scale=hidden**-0.5)
+    for own in (None, shared):
+        got = kernels.experts(x, weights, chosen, gate_up, down, own)
+        want = vars(op)["body"](x, weights, chosen, gate_up, down, own)
+        assert float((got.float() - want.float()).norm() / want.float().norm()) < 1e-2

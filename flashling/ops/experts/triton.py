@@ -20,7 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..linear import Fp8, Weight, linear, quantise
+from ..linear import Fp8, Int4, Weight, linear, quantise
 from ..overlap import OVERLAP, wait_for_inputs
 from . import experts as op
 from . import swiglu as swiglu_op
@@ -84,10 +84,16 @@ def experts(
     """As the op. `tile` overrides the shapes of the tiles and, by its type, the way."""
     if not _served(x, gate_up, down):
         return vars(op)["body"](x, weights, chosen, gate_up, down, shared)
-    assert isinstance(gate_up, Fp8) and isinstance(down, Fp8)
     x, weights, chosen = x.contiguous(), weights.contiguous(), chosen.contiguous()
     if not len(x):
         return torch.empty_like(x)
+    if isinstance(gate_up, Int4):
+        # it builds on what is below
+        from .int4 import experts as fours
+
+        assert isinstance(down, Int4) and tile is None
+        return fours(x, weights, chosen, gate_up, down, shared)
+    assert isinstance(gate_up, Fp8) and isinstance(down, Fp8)
     if tile is None:
         tile = _tile(len(x), chosen.shape[1], gate_up, down, shared)
     if isinstance(tile, Few):
@@ -97,11 +103,13 @@ def experts(
 
 
 def _served(x: Tensor, gate_up: Weight, down: Weight) -> bool:
-    """Whether the kernels serve this call: bfloat16, e4m3 weights of one kind, no gradient."""
+    """Whether kernels serve this call: bfloat16, e4m3 or int4 weights of one kind, no gradient."""
+    if x.dtype != torch.bfloat16 or (torch.is_grad_enabled() and x.requires_grad):
+        return False
+    if isinstance(gate_up, Int4) and isinstance(down, Int4):
+        return True
     return (
-        x.dtype == torch.bfloat16
-        and not (torch.is_grad_enabled() and x.requires_grad)
-        and isinstance(gate_up, Fp8)
+        isinstance(gate_up, Fp8)
         and isinstance(down, Fp8)
         and gate_up.group == down.group
         # a 16-byte copy must not cross a row
