@@ -28,19 +28,12 @@ from bfcl_eval.eval_checker.eval_runner import main as evaluate
 from bfcl_eval.model_handler.api_inference.openai_completion import OpenAICompletionsHandler
 from bfcl_eval.model_handler.utils import convert_to_tool
 from bfcl_eval.utils import load_dataset_entry, load_ground_truth_entry
+from jsonschema import Draft202012Validator
 
 CATEGORIES = (
     "simple_python multiple parallel parallel_multiple irrelevance "
     "live_simple live_multiple live_parallel live_parallel_multiple live_irrelevance"
 ).split()
-TYPES = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "array": list,
-    "object": dict,
-}
 
 
 def cases() -> list[dict[str, Any]]:
@@ -49,7 +42,9 @@ def cases() -> list[dict[str, Any]]:
     for category in CATEGORIES:
         entries = load_dataset_entry(category)
         is_free = "irrelevance" in category
-        truths = [{"ground_truth": []}] * len(entries) if is_free else load_ground_truth_entry(category)
+        truths = (
+            [{"ground_truth": []}] * len(entries) if is_free else load_ground_truth_entry(category)
+        )
         for entry, truth in zip(entries, truths, strict=True):
             style = ModelStyle.OPENAI_COMPLETIONS
             tools = convert_to_tool(entry["function"], GORILLA_TO_OPENAPI, style)
@@ -59,38 +54,34 @@ def cases() -> list[dict[str, Any]]:
 
 
 def gold(call: dict[str, Any], tools: list[dict[str, Any]]) -> tuple[str, dict[str, Any]]:
-    """A call with the first of the allowed values of each argument that has its declared type, in
-    the order of the declaration. What may be left out and has no other value is left out.
-    """
+    """A call with an allowed value of each argument, in the order of the declaration."""
     [(name, allowed)] = call.items()
     name = name.replace(".", "_")
     functions = [t["function"] for t in tools if t["function"]["name"] == name]
-    declared = functions[0]["parameters"]["properties"] if functions else {}
-    order = [p for p in declared if p in allowed] + [p for p in allowed if p not in declared]
-    return name, chosen({p: allowed[p] for p in order}, declared)
+    return name, chosen(allowed, functions[0]["parameters"])
 
 
-def chosen(allowed: dict[str, list[Any]], declared: dict[str, Any]) -> dict[str, Any]:
-    """An object of allowed values."""
-    found = {}
-    for name, values in allowed.items():
-        values = [v for v in values if v != ""] or ([] if "" in values and len(values) == 1 else values)
-        schema = declared.get(name, {})
-        fits = [v for v in values if is_typed(v, schema)]
-        if values:
-            found[name] = resolved((fits or values)[0], schema)
+def chosen(allowed: dict[str, list[Any]], schema: dict[str, Any]) -> dict[str, Any]:
+    """An object with the first of the allowed values of each member that is valid as declared; ""
+    among them says that it may be left out, as it is where no other is valid and it need not be.
+    """
+    declared, found = schema.get("properties", {}), {}
+    for name in sorted(allowed, key=[*declared, *allowed].index):
+        own, needed = declared.get(name), name in schema.get("required", [])
+        stated = [resolved(v, own or {}) for v in allowed[name] if v != ""]
+        # only an empty value is allowed
+        stated = stated or ([[] if (own or {}).get("type") == "array" else ""] if needed else [])
+        valid = [v for v in stated if own is not None and Draft202012Validator(own).is_valid(v)]
+        may_go = "" in allowed[name] and not needed
+        if valid or (stated and not may_go):
+            found[name] = (valid or stated)[0]
     return found
-
-
-def is_typed(value: Any, schema: dict[str, Any]) -> bool:
-    kind = TYPES.get(schema.get("type", ""), object)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def resolved(value: Any, schema: dict[str, Any]) -> Any:
     """A value; of an object, and of those in a list, each member is itself a choice."""
     if isinstance(value, dict) and all(isinstance(v, list) for v in value.values()):
-        return chosen(value, schema.get("properties", {}))
+        return chosen(value, schema)
     if isinstance(value, list):
         return [resolved(v, schema.get("items", {})) if isinstance(v, dict) else v for v in value]
     return value
@@ -122,7 +113,9 @@ class Numbered(OpenAICompletionsHandler):
         if not self.is_streamed:
             return self.client.chat.completions.create(**asked), 0.0
         options = {"include_usage": True}
-        return added(self.client.chat.completions.create(**asked, stream=True, stream_options=options)), 0.0
+        return added(
+            self.client.chat.completions.create(**asked, stream=True, stream_options=options)
+        ), 0.0
 
 
 def added(chunks: Any) -> Any:
