@@ -145,7 +145,7 @@ def play(all_cases: list[dict[str, Any]]) -> dict[str, Any]:
     generate(
         SimpleNamespace(
             model=["gold"], test_category=CATEGORIES, temperature=0.001, include_input_log=False,
-            exclude_state_log=True, num_threads=8, result_dir=RESULT_PATH, allow_overwrite=True,
+            exclude_state_log=True, num_threads=16, result_dir=RESULT_PATH, allow_overwrite=True,
             run_ids=False,
         )
     )  # fmt: skip
