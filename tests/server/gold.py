@@ -9,7 +9,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -117,7 +117,7 @@ class Gold(Engine):
             request = replace(request, guide=partial(self._script, tokens, held))
         return super().add_samples(request, count)
 
-    def _script(self, tokens: list[int], held: partial[Guide] | None) -> Script:
+    def _script(self, tokens: list[int], held: Callable[[], Guide] | None) -> Script:
         return Script(tokens, self.tokenizer, held() if held else None)
 
 
