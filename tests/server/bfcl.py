@@ -32,7 +32,7 @@ from jsonschema import Draft202012Validator
 
 CATEGORIES = (
     "simple_python multiple parallel parallel_multiple irrelevance "
-    "live_simple live_multiple live_parallel live_parallel_multiple live_irrelevance"
+    "live_simple live_multiple live_parallel live_parallel_multiple"
 ).split()
 
 

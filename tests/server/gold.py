@@ -1,5 +1,5 @@
-"""A server that says what it was told to: all of a request's path is real, but only one token may
-come next. The request's seed is the number of its answer.
+"""A server that says what it was told to: all of a request's path is real but the model, and only
+one token may come next. The request's seed is the number of its answer.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import uvicorn
 from torch import Tensor
 
 from flashling import nano
+from flashling.batch import Batch
 from flashling.config import TOY
 from flashling.engine.engine import Engine
 from flashling.engine.request import Request
@@ -25,6 +26,7 @@ from flashling.llm import LLM
 from flashling.llm.service import Service
 from flashling.model.ling import Ling
 from flashling.model.oracle import Guide
+from flashling.model.past import Past
 from flashling.server.app import make
 from flashling.server.run import Listener
 from flashling.server.settings import Settings
@@ -74,6 +76,13 @@ def _cut(text: bytes, tokenizer: Tokenizer, cuts: random.Random) -> Iterator[int
             yield from tokenizer.encode(piece.decode())
         except UnicodeDecodeError:
             yield from (single[bytes([b])] for b in piece)
+
+
+class Mute(Ling):
+    """A model that does not think, as nothing of it is heard."""
+
+    def forward(self, batch: Batch, past: Past) -> Tensor:
+        return self.embed(batch.tokens)
 
 
 class Script:
@@ -134,7 +143,7 @@ def serving(
         num_nextn_predict_layers=0,
         max_position_embeddings=1 << 16,
     )
-    llm = LLM.of(Ling(shape).init_weights(0), tokenizer)
+    llm = LLM.of(Mute(shape).init_weights(0), tokenizer)
     tokens = {i: tokens_of(pieces, tokenizer, cuts) for i, pieces in enumerate(answers, 1)}
     llm.service = Service(lambda: Gold(llm, tokens, is_held))
     app = make(llm, Settings(port=0))
