@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 import uvicorn
@@ -56,18 +56,26 @@ def tokens_of(
     of escapes and of characters.
     """
     found: list[int] = []
+    single = _bytes(tokenizer) if cuts else {}
     for piece in pieces:
         if tokenizer.has(piece):
             found.append(tokenizer.id(piece))
         elif cuts is None:
             found += tokenizer.encode(piece)
         else:
-            found += _cut(piece.encode(), tokenizer, cuts)
+            found += _cut(piece.encode(), tokenizer, single, cuts)
     return found
 
 
-def _cut(text: bytes, tokenizer: Tokenizer, cuts: random.Random) -> Iterator[int]:
-    single = {tokenizer.bytes_of(i): i for i in range(tokenizer.vocab_size)}
+@cache
+def _bytes(tokenizer: Tokenizer) -> dict[bytes, int]:
+    """The tokens of single bytes, among others."""
+    return {tokenizer.bytes_of(i): i for i in range(tokenizer.vocab_size)}
+
+
+def _cut(
+    text: bytes, tokenizer: Tokenizer, single: dict[bytes, int], cuts: random.Random
+) -> Iterator[int]:
     at = 0
     while at < len(text):
         piece = text[at : at + cuts.randint(1, 8)]
