@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..text.tokenizer import Tokenizer
 from .grammar import Grammar
-from .grammar_tools import tools_lark
+from .grammar_tools import each_alone, tools_lark
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -223,24 +223,51 @@ def _settle(future: Future[Compiled], outcome: Compiled | ValueError) -> None:
 
 
 def _build(grammar: Grammar, words: Words) -> Compiled:
-    from llguidance import LLMatcher, LLParserLimits
-
-    if grammar.kind == "json_schema":
-        text = LLMatcher.grammar_from_json_schema(grammar.text, overrides=COMPACT)  # pyright: ignore
-    elif grammar.kind == "regex":
-        text = LLMatcher.grammar_from_regex(grammar.text)
-    else:
-        is_tools = grammar.kind == "tools"
-        rules = tools_lark(grammar.text, words.tokenizer, COMPACT) if is_tools else grammar.text
-        text = LLMatcher.grammar_from_lark(rules)
-    limits = LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
-    matcher = LLMatcher(words.ll, text, log_level=0, limits=limits)
-    if not matcher.is_error():
-        # the first mask finds grammars that nothing satisfies
-        matcher.compute_bitmask()
+    matcher = _matcher(_rules(grammar, words), words)
+    if grammar.kind == "tools" and _is_empty(matcher):
+        # nothing satisfies the schema of a tool, which is no reason to refuse all of them
+        alone = each_alone(grammar.text)
+        rules = {n: tools_lark(text, words.tokenizer, COMPACT) for n, text in alone.items()}
+        loose = [n for n, r in rules.items() if _is_empty(_matcher(_lark(r), words))]
+        held = tools_lark(grammar.text, words.tokenizer, COMPACT, loose)
+        matcher = _matcher(_lark(held), words)
     if matcher.is_error():
         raise ValueError(f"the {grammar.kind} cannot be compiled: {_reason(matcher)}")
     return Compiled(matcher, words, BASE_BYTES + BYTES_PER_BYTE * len(grammar.text))
+
+
+def _rules(grammar: Grammar, words: Words) -> str:
+    """A grammar in llguidance's own form."""
+    from llguidance import LLMatcher
+
+    if grammar.kind == "json_schema":
+        return LLMatcher.grammar_from_json_schema(grammar.text, overrides=COMPACT)  # pyright: ignore
+    if grammar.kind == "regex":
+        return LLMatcher.grammar_from_regex(grammar.text)
+    if grammar.kind == "tools":
+        return _lark(tools_lark(grammar.text, words.tokenizer, COMPACT))
+    return _lark(grammar.text)
+
+
+def _lark(rules: str) -> str:
+    from llguidance import LLMatcher
+
+    return LLMatcher.grammar_from_lark(rules)
+
+
+def _matcher(rules: str, words: Words) -> LLMatcher:
+    from llguidance import LLMatcher, LLParserLimits
+
+    limits = LLParserLimits(max_lexer_states=MAX_LEXER_STATES, verbose_errors=False)
+    matcher = LLMatcher(words.ll, rules, log_level=0, limits=limits)
+    if not matcher.is_error():
+        # the first mask finds grammars that nothing satisfies
+        matcher.compute_bitmask()
+    return matcher
+
+
+def _is_empty(matcher: LLMatcher) -> bool:
+    return "Unsatisfiable schema" in matcher.get_error()
 
 
 def _reason(matcher: LLMatcher) -> str:

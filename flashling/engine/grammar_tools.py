@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..text.tokenizer import Tokenizer
@@ -36,9 +36,20 @@ def check_tools(tools: Sequence[dict[str, Any]], mode: str) -> None:
         raise ValueError(f"{mode!r} is neither auto, required nor a declared tool: {sorted(names)}")
 
 
-def tools_lark(text: str, tokenizer: Tokenizer, layout: dict[str, Any]) -> str:
+def each_alone(text: str) -> dict[str, str]:
+    """Of the JSON of several tools, that of each tool as if it was the only one, by its name."""
+    given = json.loads(text)
+    names = [t["function"]["name"] for t in given["tools"]]
+    alone = [{**given, "tools": [t], "mode": "required"} for t in given["tools"]]
+    return {n: json.dumps(one, ensure_ascii=False) for n, one in zip(names, alone, strict=True)}
+
+
+def tools_lark(
+    text: str, tokenizer: Tokenizer, layout: dict[str, Any], loose: Collection[str] = ()
+) -> str:
     """llguidance's Lark for `text`, the JSON of tools, mode and parallel; `layout` are its options
-    for the JSON of arguments. ValueError where the tokenizer has no tokens for calls.
+    for the JSON of arguments. loose: names of tools whose arguments may be any object. ValueError
+    where the tokenizer has no tokens for calls.
 
     Keywords of a tool's schema that llguidance does not know are not enforced: agents declare
     schemas that were written for validators, and a refused tool is worth less than a loose one.
@@ -64,6 +75,7 @@ def tools_lark(text: str, tokenizer: Tokenizer, layout: dict[str, Any]) -> str:
         head = json.dumps(f'\n{{"name": {name}, "arguments": ', ensure_ascii=False)
         # an omitted schema says that there are no arguments
         schema = f.get("parameters") or {"properties": {}, "additionalProperties": False}
+        schema = {} if f["name"] in loose else schema
         schema = {**schema, "type": "object", "x-guidance": {**layout, "lenient": True}}
         rules.append(f'tool_{i}: {head} %json {json.dumps(schema)} "}}\\n"')
     return "\n".join(rules) + "\n"

@@ -516,6 +516,17 @@ def test_a_schema_that_cannot_be_held_is_refused_for_its_tool() -> None:
         start(Grammar.tools([tool("a", {"properties": {"x": {"type": "foo"}}})]))
 
 
+def test_a_schema_that_nothing_satisfies_leaves_its_tool_loose() -> None:
+    # the members' enum at their list, as it is met in the wild
+    tags = {"type": "array", "items": {"type": "string"}, "enum": ["so", "no"]}
+    slip = {"properties": {"tags": tags}, "required": ["tags"]}
+    held = {"properties": {"n": {"type": "integer"}}, "additionalProperties": False}
+    grammar, opens = Grammar.tools([tool("a", slip), tool("b", held)]), tokenizer().id("<tool_call>")
+    assert fits(grammar, opens, '\n{"name": "a", "arguments": {"tags": ["so"]}}\n')
+    assert fits(grammar, opens, '\n{"name": "b", "arguments": {"n": 1}}\n')
+    assert not fits(grammar, opens, '\n{"name": "b", "arguments": {"tags"')
+
+
 def test_tokenizers_and_ends_must_fit() -> None:
     bare = json.loads(tokenizer().source)
     bare["added_tokens"] = [t for t in bare["added_tokens"] if "tool" not in t["content"]]
