@@ -9,6 +9,7 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from .. import __version__
+from .bench import bench
 from .chat import chat
 from .doctor import doctor
 from .info import info
@@ -24,7 +25,7 @@ Without a model every command uses the small one that comes with the package. Ad
 command to see where an error comes from.
 """
 app = App(name="flashling", help=HELP, version=__version__)
-COMMANDS = (chat, run, serve, suggest, explain, shell, info, pull, doctor, train, quantize)
+COMMANDS = (chat, run, serve, suggest, explain, shell, info, pull, doctor, train, quantize, bench)
 for command in COMMANDS:
     app.command(command)
 app.command(evaluate, name="eval")
