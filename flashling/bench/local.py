@@ -8,17 +8,21 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice
 from statistics import median
 from typing import TYPE_CHECKING
 
 import httpx
 
+from ..engine.request import Request
+from ..llm.sizes import engine_for
 from ..sampling import Sampling
 from .load import Load
 from .work import Trace, questions
 
 if TYPE_CHECKING:
+    from ..engine.engine import Engine
     from ..llm import LLM
 
 READY_SECONDS, STOP_SECONDS = 600.0, 60.0
@@ -108,11 +112,12 @@ async def overhead(load: Load, llm: LLM, shape: tuple[int, int, int, int], round
     """
     streams, count, words, tokens = shape
     found: dict[int, list[tuple[float, float]]] = {1: [], tokens: []}
+    engine = engine_for(llm.model)
     # the first round warms both up
     for turn in range(rounds + 1):
         for length, pairs in found.items():
             traces = questions(count, words, length, seed=turn * 100_000 + length)
-            alone = _alone(llm, traces, streams)
+            alone = _alone(llm, engine, traces, streams)
             began = time.perf_counter()
             samples = await load.closed(traces, streams)
             both = time.perf_counter() - began
@@ -131,12 +136,17 @@ async def overhead(load: Load, llm: LLM, shape: tuple[int, int, int, int], round
     return Overhead(ms[1], per_token)
 
 
-def _alone(llm: LLM, traces: Sequence[Trace], streams: int) -> float:
-    """Seconds of the engine for the same tokens, no more than `streams` at once."""
-    prompts = [llm.prompt(list(t.messages)) for t in traces]
-    sampling = Sampling(temperature=0.0, max_tokens=traces[0].tokens)
-    exact = replace(sampling, min_tokens=sampling.max_tokens)
+def _alone(llm: LLM, engine: Engine, traces: Sequence[Trace], streams: int) -> float:
+    """Seconds of the engine for the same tokens, `streams` at any time."""
+    tokens, ends = traces[0].tokens, tuple(llm.tokenizer.eos_ids)
+    sampling = Sampling(temperature=0.0, max_tokens=tokens, min_tokens=tokens, stop_ids=ends)
+    prompts = [llm.prompts.of(list(t.messages), None, None).prompt for t in traces]
+    waiting = (Request(tuple(p.tokens), sampling, boundaries=tuple(p.borders[:1])) for p in prompts)
     began = time.perf_counter()
-    for first in range(0, len(prompts), streams):
-        llm.generate(prompts[first : first + streams], exact)
+    for request in islice(waiting, streams):
+        engine.add(request)
+    while not engine.is_idle:
+        for event in engine.step():
+            if event.finish and (request := next(waiting, None)):
+                engine.add(request)
     return time.perf_counter() - began

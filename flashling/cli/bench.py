@@ -87,11 +87,11 @@ def bench(
     turns
         Agents of so many turns: tool calls, results, and prompts that grow.
     overhead
-        Instead: the same requests to the engine alone, and what the server adds.
+        The same requests to the engine alone, and what the server adds.
     json
         Write all figures and samples here.
     plot
-        Draw how the times are spread, as PNG; needs matplotlib.
+        Draw the times as PNG; needs matplotlib.
     """
     plan = Plan(streams, rate, requests, prompt, tokens, turns)
     is_remote = target.startswith(("http://", "https://"))
