@@ -115,14 +115,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 class Ledger:
-    """What the server has counted since it was made."""
+    """What the server has counted for a key since this was made."""
 
-    def __init__(self, served: Served) -> None:
-        self._served = served
+    def __init__(self, served: Served, key: str = "ann") -> None:
+        self._served, self._key = served, key
         self._before = self._now()
 
     def _now(self) -> dict[str, Any]:
-        with self._served.client() as client:
+        with self._served.client(self._key) as client:
             return client.get("/v1/usage").json()
 
     def since(self) -> dict[str, int]:
