@@ -3,7 +3,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: chat serve test soak check gpu bench figures docs clean
+.PHONY: chat serve test soak clients check gpu bench bench-serve figures docs clean
 
 $(READY): pyproject.toml
 	test -x $(PY) || python3 -m venv $(VENV)
@@ -22,7 +22,10 @@ test: $(READY)
 	$(PY) -m pytest
 
 soak: $(READY)
-	$(PY) -m pytest -m 'soak or not gpu' --timeout 3000
+	$(PY) -m pytest -m 'soak or not (gpu or clients)' --timeout 3000
+
+clients: $(READY)
+	$(PY) -m pytest -m clients tests/clients
 
 check: $(READY)
 	$(PY) -m ruff check .
@@ -34,6 +37,10 @@ gpu:
 
 bench:
 	python3 -m benchmarks.ops
+
+bench-serve: $(READY)
+	$(PY) -m flashling bench serve --overhead
+	$(PY) -m flashling bench serve --streams 256 --requests 512 --prompt 64 --tokens 32
 
 figures: $(READY)
 	$(PY) -c 'import matplotlib' 2>/dev/null || $(PY) -m pip install -q -e '.[bench]'

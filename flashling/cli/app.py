@@ -9,7 +9,9 @@ from typing import Any
 from cyclopts import App, CycloptsError
 
 from .. import __version__
+from .bench import bench
 from .chat import chat
+from .connect import connect
 from .doctor import doctor
 from .info import info
 from .pull import pull
@@ -24,7 +26,8 @@ Without a model every command uses the small one that comes with the package. Ad
 command to see where an error comes from.
 """
 app = App(name="flashling", help=HELP, version=__version__)
-COMMANDS = (chat, run, serve, suggest, explain, shell, info, pull, doctor, train, quantize)
+COMMANDS = (chat, run, serve, connect, suggest, explain, shell, info, pull, doctor, bench)
+COMMANDS += (train, quantize)
 for command in COMMANDS:
     app.command(command)
 app.command(evaluate, name="eval")
