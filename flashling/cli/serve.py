@@ -16,6 +16,7 @@ def serve(
     keys: Path | None = None,
     alias: tuple[str, ...] = (),
     ledger: Path | None = None,
+    store: Path | None = None,
     queue: int = 512,
     drain: float = 30.0,
     dtype: str | None = None,
@@ -38,6 +39,8 @@ def serve(
         Another name to list; every name is accepted.
     ledger
         A folder for usage records: a line of JSON for each request.
+    store
+        A folder for the responses that clients have stored; in memory when left out.
     queue
         Requests that may wait; more are told to come back later.
     drain
@@ -56,5 +59,5 @@ def serve(
     is_embedded = model == "embedded"
     name, temperature = (model, 0.0) if is_embedded else (Path(model).resolve().name, 0.7)
     known = Keys.read(keys)
-    settings = Settings(name, host, port, alias, known, ledger, temperature, queue, drain)
+    settings = Settings(name, host, port, alias, known, ledger, store, temperature, queue, drain)
     return run(load(model, dtype, chat_template and str(chat_template)), settings, page)

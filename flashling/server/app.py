@@ -15,7 +15,7 @@ from .completions import completions
 from .gate import Gate
 from .hub import Hub
 from .messages import count_tokens, messages
-from .responses import responses
+from .responses import delete, responses, stored
 from .settings import Settings
 
 ROUTES = [
@@ -24,6 +24,8 @@ ROUTES = [
     Route("/v1/messages", messages, methods=["POST"]),
     Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
     Route("/v1/responses", responses, methods=["POST"]),
+    Route("/v1/responses/{id}", stored),
+    Route("/v1/responses/{id}", delete, methods=["DELETE"]),
     Route("/v1/models", small.models),
     Route("/v1/models/{name:path}", small.model),
     Route("/v1/usage", small.usage),

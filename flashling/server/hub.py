@@ -12,6 +12,7 @@ from .errors import Refused
 from .keys import Client
 from .metrics import Metrics
 from .settings import Settings
+from .stored import Responses
 from .turn import Turn
 from .usage import Ledger
 
@@ -28,6 +29,7 @@ class Hub:
         self.llm, self.settings = llm, settings
         self.asker = Asker(llm, settings.temperature)
         self.ledger = Ledger(settings.ledger, settings.model)
+        self.responses = Responses(settings.store)
         self.metrics = Metrics()
         self.is_ready = self.is_draining = False
         self.turns: dict[str, Turn] = {}

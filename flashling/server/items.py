@@ -52,17 +52,21 @@ class Responses(Struct, kw_only=True):
     stream: bool | None = None
     previous_response_id: str | None = None
     metadata: dict[str, Any] | None = None
+    store: bool | None = None
 
 
-def chat_of(body: Responses) -> Chat:
-    """The same conversation as a chat's request. Refused names what cannot be read."""
-    if body.previous_response_id is not None:
-        raise Refused(
-            400,
-            "previous_response_id: answers are not stored here; send the whole conversation",
-            "previous_response_id",
-        )
-    said = [Said("user", body.input)] if isinstance(body.input, str) else _said(body.input)
+def items_of(body: Responses) -> list[dict[str, Any]]:
+    """What a request itself says, as items."""
+    if isinstance(body.input, str):
+        return [{"type": "message", "role": "user", "content": body.input}]
+    return body.input
+
+
+def chat_of(body: Responses, items: list[dict[str, Any]]) -> Chat:
+    """A request whose whole conversation is `items`, as a chat's. Refused names what cannot be
+    read.
+    """
+    said = _said(items)
     if body.instructions:
         said = [Said("system", body.instructions), *said]
     if not said:

@@ -16,6 +16,8 @@ PRIORITY = 100
 PENDING = 16_384
 # requests at once that the listener takes, and the engine's queue
 CONNECTIONS, QUEUE = 2048, 512
+# responses that are stored, and their bytes
+STORED, STORED_BYTES = 10_000, 1 << 28
 # characters of a name, an id or an alias
 NAME = 256
 KEYS, KEY_LENGTH = 10_000, (8, 256)

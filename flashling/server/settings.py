@@ -13,9 +13,9 @@ from .keys import VARIABLE, Keys
 @dataclass(frozen=True)
 class Settings:
     """Settings of a server. model: the name it is served under; aliases: other names that are
-    listed (any name is accepted). ledger: the folder of the usage records. temperature: where a
-    request names none. queue: requests that may wait. drain: seconds that running requests get
-    after SIGTERM.
+    listed (any name is accepted). ledger: the folder of the usage records. store: the folder of
+    stored responses. temperature: where a request names none. queue: requests that may wait. drain:
+    seconds that running requests get after SIGTERM.
     """
 
     model: str = "embedded"
@@ -24,6 +24,7 @@ class Settings:
     aliases: tuple[str, ...] = ()
     keys: Keys = field(default_factory=Keys)
     ledger: Path | None = None
+    store: Path | None = None
     temperature: float = 1.0
     queue: int = limits.QUEUE
     drain: float = 30.0
