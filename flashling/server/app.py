@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from ..llm import LLM
-from . import small
+from . import sessions, small
 from .chat import chat
 from .completions import completions
 from .gate import Gate
@@ -26,6 +26,10 @@ ROUTES = [
     Route("/v1/responses", responses, methods=["POST"]),
     Route("/v1/responses/{id}", stored),
     Route("/v1/responses/{id}", delete, methods=["DELETE"]),
+    Route("/v1/sessions", sessions.listed),
+    Route("/v1/sessions/{id}/fork", sessions.fork, methods=["POST"]),
+    Route("/v1/sessions/{id}/park", sessions.park, methods=["POST"]),
+    Route("/v1/sessions/{id}", sessions.delete, methods=["DELETE"]),
     Route("/v1/models", small.models),
     Route("/v1/models/{name:path}", small.model),
     Route("/v1/usage", small.usage),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from starlette.requests import Request
 
+from ..engine.engine import Engine
 from ..llm import LLM
 from .asked import Asked, Asker
 from .errors import Refused
@@ -16,6 +20,7 @@ from .stored import Responses
 from .turn import Turn
 from .usage import Ledger
 
+T = TypeVar("T")
 ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 OPERATIONS = {"chatcmpl": "chat", "cmpl": "text_completion", "msg": "chat", "resp": "chat"}
 
@@ -64,6 +69,10 @@ class Hub:
         await turn.begin()
         is_taken = True
         return turn
+
+    async def engine(self, what: Callable[[Engine], T]) -> T:
+        """What comes of doing something with the engine, between its steps."""
+        return await asyncio.wrap_future(self.llm.service.call(what))
 
     def cancel(self, client: Client, id: str) -> bool:
         """End a running request of this client; False if there is none of that id."""
