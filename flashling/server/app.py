@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from ..llm import LLM
-from . import sessions, small
+from . import sessions, small, streams
 from .chat import chat
 from .completions import completions
 from .gate import Gate
@@ -30,6 +30,7 @@ ROUTES = [
     Route("/v1/sessions/{id}/fork", sessions.fork, methods=["POST"]),
     Route("/v1/sessions/{id}/park", sessions.park, methods=["POST"]),
     Route("/v1/sessions/{id}", sessions.delete, methods=["DELETE"]),
+    Route("/v1/streams/{id}", streams.resume),
     Route("/v1/models", small.models),
     Route("/v1/models/{name:path}", small.model),
     Route("/v1/usage", small.usage),

@@ -17,6 +17,7 @@ from .keys import Client
 from .metrics import Metrics
 from .settings import Settings
 from .stored import Responses
+from .tape import Tape
 from .turn import Turn
 from .usage import Ledger
 
@@ -38,6 +39,7 @@ class Hub:
         self.metrics = Metrics()
         self.is_ready = self.is_draining = False
         self.turns: dict[str, Turn] = {}
+        self.tapes: dict[str, Tape] = {}
         # a client's own id of a request, to ours
         self._called: dict[tuple[Client, str], str] = {}
 

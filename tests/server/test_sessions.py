@@ -112,18 +112,18 @@ def test_another_process_goes_on(tmp_path: Path, sign: int) -> None:
     served = start(tmp_path, *flags)
     said = [SYSTEM, {"role": "user", "content": "list the files in src"}]
     with served.client() as ann:
-        first = turn(ann, said, session_id="work")
-        assert soon(lambda: listed(ann)["work"]["bytes"].get("disk"))
-        assert ann.post("/v1/sessions/work/park").json() == {"id": "work", "parked": True}
-        assert listed(ann)["work"]["tier"] == "disk"
+        first = turn(ann, said, session_id="job")
+        assert soon(lambda: listed(ann)["job"]["bytes"].get("disk"))
+        assert ann.post("/v1/sessions/job/park").json() == {"id": "job", "parked": True}
+        assert listed(ann)["job"]["tier"] == "disk"
         turn(ann, [SYSTEM, {"role": "user", "content": "hi"}], session_id="gone")
         assert ann.delete("/v1/sessions/gone").is_success
     end(served, sign)
     served = start(tmp_path, *flags)
     with served.client() as ann, served.client("bob") as bob:
-        assert set(listed(ann)) == {"work"} and not listed(bob)
+        assert set(listed(ann)) == {"job"} and not listed(bob)
         said.append({"role": "user", "content": "and in docs"})
-        second = turn(ann, said, session_id="work")
+        second = turn(ann, said, session_id="job")
         assert second["prompt_tokens_details"]["cached_tokens"] == first["total_tokens"] - 1
     assert served.gauge('cache_hits_total{tier="disk"}') == 1
     end(served)
