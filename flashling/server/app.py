@@ -12,6 +12,7 @@ from ..llm import LLM
 from . import sessions, small, streams
 from .chat import chat
 from .completions import completions
+from .explain import explain
 from .gate import Gate
 from .hub import Hub
 from .messages import count_tokens, messages
@@ -31,6 +32,7 @@ ROUTES = [
     Route("/v1/sessions/{id}/park", sessions.park, methods=["POST"]),
     Route("/v1/sessions/{id}", sessions.delete, methods=["DELETE"]),
     Route("/v1/streams/{id}", streams.resume),
+    Route("/v1/cache/explain", explain, methods=["POST"]),
     Route("/v1/models", small.models),
     Route("/v1/models/{name:path}", small.model),
     Route("/v1/usage", small.usage),

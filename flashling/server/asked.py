@@ -73,11 +73,11 @@ class Asker:
             for p in prompts
         ]
 
-    def count(self, body: Chat) -> int:
-        """How many tokens the prompt of a chat has."""
+    def prompt(self, body: Chat) -> list[int]:
+        """The tokens of a chat's prompt."""
         bound = held(body, self.llm.tokenizer)
         talk = self.llm.prompts.of(messages_of(body.messages), bound.tools, thinking(body))
-        return len(talk.prompt.tokens)
+        return talk.prompt.tokens
 
     def _prompts(self, given: str | list[Any]) -> list[list[int]]:
         encode = self.llm.tokenizer.encode
