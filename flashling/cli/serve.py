@@ -14,11 +14,12 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     keys: Path | None = None,
-    alias: tuple[str, ...] = (),
     ledger: Path | None = None,
+    store: Path | None = None,
+    host_cache: float = 1.0,
+    disk_cache: str | None = None,
     queue: int = 512,
     drain: float = 30.0,
-    dtype: str | None = None,
     chat_template: Path | None = None,
 ) -> int:
     """Serve a model and a page over HTTP: OpenAI's and Anthropic's APIs. Ctrl-C stops it.
@@ -33,27 +34,26 @@ def serve(
         0 takes a free one.
     keys
         A file of API keys, one a line: KEY or NAME KEY. Also read from FLASHLING_KEYS.
-    alias
-        Another name to list; every name is accepted.
     ledger
         A folder for usage records: a line of JSON for each request.
+    store
+        A folder for the responses that clients have stored; in memory when left out.
+    host_cache
+        GB of memory for sessions, and for what the model's own has no room for.
+    disk_cache
+        FOLDER:GB where sessions outlive the server.
     queue
         Requests that may wait; more are told to come back later.
     drain
         Seconds that running requests get after Ctrl-C or SIGTERM; a second one ends them.
-    dtype
-        float32, bfloat16 or float64; float32 on a CPU when left out.
     chat_template
         A Jinja file to use in place of the built-in chat format.
     """
-    from ..server import page
+    from ..server import page, run
     from ..server.keys import Keys
-    from ..server.run import serve as run
     from ..server.settings import Settings
 
-    # before the model is loaded: what is wrong should be known at once
-    is_embedded = model == "embedded"
-    name, temperature = (model, 0.0) if is_embedded else (Path(model).resolve().name, 0.7)
-    known = Keys.read(keys)
-    settings = Settings(name, host, port, alias, known, ledger, temperature, queue, drain)
-    return run(load(model, dtype, chat_template and str(chat_template)), settings, page)
+    temperature = 0.0 if model == "embedded" else 0.7
+    given = Keys.read(keys), ledger, store, host_cache, disk_cache, temperature, queue, drain
+    found = Settings(Path(model).resolve().name, host, port, *given)
+    return run.serve(lambda: load(model, None, chat_template and str(chat_template)), found, page)

@@ -119,6 +119,10 @@ class Records:
         self.nbytes -= record.nbytes
         return True
 
+    def sessions(self, space: str) -> list[Record]:
+        """The records of a namespace that have a session's name."""
+        return [r for r in self._sorted.get(space, []) if r.session is not None]
+
     def longest(self, space: str, tokens: bytes) -> Record | None:
         """The record of most tokens that `tokens` begin with."""
         line = self._sorted.get(space, [])

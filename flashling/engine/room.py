@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Items
+
 import torch
 
 from ..model.ling import Ling
 from .cache import PAGE, Cache, Snapshot
 from .keep import SUPERSEDED, Keeper, Kept, kind, path, whole_pages
 from .pages import Pages
-from .request import Sequence, pages_for
+from .request import Sequence, Usage, pages_for
 from .tiers import Tiers
 from .tree import Checkpoint
 
@@ -58,6 +60,17 @@ class Room:
             self._account(s, match.known, "device" if match.checkpoint else "")
         self.cache.lay(s.slot, s.pages)
         return True
+
+    def explain(self, namespace: str, tokens: Items[int]) -> Usage:
+        """What a prompt would go on from if it came now, and why from no later; nothing changes."""
+        end = len(tokens) - 1
+        match = self.keeper.tree.match(namespace, tokens, end)
+        have = match.checkpoint.snapshot.length if match.checkpoint else 0
+        found = self.tiers.match(namespace, tokens, end, known=have)
+        source = found[0].name if found else "device" if have else ""
+        done = found[1].length if found else have
+        known = max(match.known, done)
+        return Usage(len(tokens), done, source, miss_reason=_reason(known, done, end))
 
     @property
     def tokens(self) -> int:

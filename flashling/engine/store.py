@@ -125,6 +125,12 @@ class Store:
                 return None
         return found
 
+    def named(self, namespace: str) -> list[Record]:
+        """All that is stored under sessions' names."""
+        with self._lock:
+            found = self._records.sessions(space_of(namespace))
+        return [r for r in found if not self._is_old(r.used)]
+
     def load(self, record: Record) -> tuple[Snapshot, Tensor] | None:
         """Snapshot and pages on the CPU, checked against their digest; None if the file is gone or
         damaged, which is counted, and it will not be found again.

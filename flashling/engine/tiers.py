@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count
 from typing import Protocol
 
 import torch
@@ -47,6 +47,10 @@ class Tier(Protocol):
         """What was kept last under a session's name."""
         ...
 
+    def named(self, namespace: str) -> list[Record]:
+        """All that is kept under sessions' names."""
+        ...
+
     def load(self, record: Record) -> tuple[Snapshot, Tensor] | None:
         """Snapshot and pages [n, M, 64, R + P] on the CPU."""
         ...
@@ -71,7 +75,6 @@ class Host:
         self.stats: Counter[str] = Counter()
         self._records = Records()
         self._held: dict[Record, tuple[str, Snapshot, Tensor]] = {}
-        self._clock = count(1)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -105,7 +108,7 @@ class Host:
             return False
         while self.nbytes + size > self.budget_bytes:
             self._evict()
-        record = Record(space, name, key, session, size, next(self._clock))
+        record = Record(space, name, key, session, size, time.time())
         state, tail, pages, hidden = map(_own, parked.tensors_of(snapshot, pages))
         parked.clear_rest(pages, len(tokens))
         kept = Snapshot(snapshot.base, state, tail, hidden if len(hidden) else None)
@@ -122,12 +125,16 @@ class Host:
         """What was kept last under a session's name."""
         return self._records.named(space_of(namespace), name_of(b"", name))
 
+    def named(self, namespace: str) -> list[Record]:
+        """All that is kept under sessions' names."""
+        return self._records.sessions(space_of(namespace))
+
     def load(self, record: Record) -> tuple[Snapshot, Tensor] | None:
         """What is kept itself, not to be written to; None if it is gone."""
         if record not in self._held:
             self.stats["missing"] += 1
             return None
-        record.used = next(self._clock)
+        record.used = time.time()
         _, snapshot, pages = self._held[record]
         self.stats["loaded"] += 1
         return snapshot, pages
@@ -197,7 +204,7 @@ class Tiers:
         tier among equals.
         """
         best: tuple[Tier, Record] | None = None
-        for tier in self._all():
+        for tier in self.all():
             found = tier.match(namespace, tokens, most)
             if found is not None and found.length > known:
                 best, known = (tier, found), found.length
@@ -205,7 +212,7 @@ class Tiers:
 
     def session(self, namespace: str, name: str) -> tuple[Tier, Record] | None:
         """What was parked last under a session's name."""
-        for tier in self._all():
+        for tier in self.all():
             found = tier.session(namespace, name)
             if found is not None:
                 return tier, found
@@ -214,7 +221,7 @@ class Tiers:
     def delete(self, namespace: str, session: str) -> bool:
         """Forget a session in all tiers, its file included; False if there was none."""
         self.flush()
-        found = [(tier, tier.session(namespace, session)) for tier in self._all()]
+        found = [(tier, tier.session(namespace, session)) for tier in self.all()]
         return any([tier.delete(r) for tier, r in found if r is not None])
 
     def update(self, fingerprint: bytes) -> None:
@@ -238,7 +245,8 @@ class Tiers:
         self.flush()
         self._writer.shutdown()
 
-    def _all(self) -> list[Tier]:
+    def all(self) -> list[Tier]:
+        """Those that there are, the fastest first."""
         return [t for t in (self.host, self.disk) if t is not None]
 
     def _file(self, key: Key, snapshot: Snapshot, pages: Tensor) -> None:

@@ -67,7 +67,7 @@ class LLM:
         if exact and model.head.device.type != "cpu":
             raise ValueError(f"exact mode runs on the CPU; the model is on {model.head.device}")
         self.model, self.tokenizer = model, tokenizer
-        self.service = Service(lambda: engine_for(self.model, exact))
+        self.service = Service(lambda: engine_for(self.model, exact=exact))
         self.prompts = Prompts(tokenizer)
         self._guides = Guides(tokenizer, model.config.vocab_size)
 

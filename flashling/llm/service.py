@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ..engine.engine import Engine
 from ..engine.request import Event, Request
 
+T = TypeVar("T")
 # told from the engine's thread: the number of the sample and its event, or what went wrong
 Tell = Callable[[int, Event | Exception], object]
 
@@ -66,6 +69,28 @@ class Service:
             self._is_running = True
         threading.Thread(target=self._run, name="flashling-engine").start()
 
+    def call(self, what: Callable[[Engine], T]) -> Future[T]:
+        """What comes of doing something with the engine, in its thread; it is made if there is
+        none.
+        """
+        found: Future[T] = Future()
+
+        def work() -> None:
+            if not found.set_running_or_notify_cancel():
+                return
+            try:
+                found.set_result(what(self._ready()))
+            except Exception as error:
+                found.set_exception(error)
+
+        self.ask(work)
+        return found
+
+    def _ready(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._make()
+        return self._engine
+
     def abort(self, stream: Stream, sample: int) -> None:
         """End a sample; in the engine's thread."""
         if self._engine is not None and sample < len(stream.numbers):
@@ -79,9 +104,7 @@ class Service:
 
     def _add(self, stream: Stream, request: Request, samples: int) -> None:
         try:
-            if self._engine is None:
-                self._engine = self._make()
-            stream.numbers = self._engine.add_samples(request, samples)
+            stream.numbers = self._ready().add_samples(request, samples)
         except Exception as error:
             self._tell(stream, 0, error)
         else:

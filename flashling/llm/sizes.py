@@ -10,6 +10,7 @@ import torch
 from ..engine.engine import Engine
 from ..engine.memory import MemoryPlan, Wanted, weight_bytes
 from ..engine.request import pages_for
+from ..engine.tiers import Tiers
 from ..model.ling import Ling
 
 # of a computer's memory, and what of it is taken before anybody asks: pages for one text of the
@@ -19,9 +20,9 @@ CPU = Wanted(slots=16, context=1 << 20, budget=1024)
 GPU = Wanted(slots=64, context=1 << 17, budget=4096)
 
 
-def engine_for(model: Ling, exact: bool = False) -> Engine:
-    """An engine for a model that is loaded, in what is left of its device's memory. ValueError if
-    not even one sequence of 1,024 tokens fits.
+def engine_for(model: Ling, tiers: Tiers | None = None, exact: bool = False) -> Engine:
+    """An engine for a model that is loaded, in what is left of its device's memory, with `tiers`
+    below it. ValueError if not even one sequence of 1,024 tokens fits.
     """
     device, config = model.head.device, model.config
     is_cpu = device.type == "cpu"
@@ -33,7 +34,7 @@ def engine_for(model: Ling, exact: bool = False) -> Engine:
     if is_cpu:
         pages = min(pages, pages_for(plan.context) + CPU_PAGES)
         checkpoints = min(checkpoints, CPU_CHECKPOINTS)
-    return Engine(model, plan.slots, pages, wanted.budget, checkpoints, exact=exact)
+    return Engine(model, plan.slots, pages, wanted.budget, checkpoints, tiers=tiers, exact=exact)
 
 
 def _cpu_bytes() -> int:

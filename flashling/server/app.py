@@ -9,13 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from ..llm import LLM
-from . import small
+from . import sessions, small, streams
 from .chat import chat
 from .completions import completions
+from .explain import explain
 from .gate import Gate
 from .hub import Hub
 from .messages import count_tokens, messages
-from .responses import responses
+from .responses import delete, responses, stored
 from .settings import Settings
 
 ROUTES = [
@@ -24,6 +25,14 @@ ROUTES = [
     Route("/v1/messages", messages, methods=["POST"]),
     Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
     Route("/v1/responses", responses, methods=["POST"]),
+    Route("/v1/responses/{id}", stored),
+    Route("/v1/responses/{id}", delete, methods=["DELETE"]),
+    Route("/v1/sessions", sessions.listed),
+    Route("/v1/sessions/{id}/fork", sessions.fork, methods=["POST"]),
+    Route("/v1/sessions/{id}/park", sessions.park, methods=["POST"]),
+    Route("/v1/sessions/{id}", sessions.delete, methods=["DELETE"]),
+    Route("/v1/streams/{id}", streams.resume),
+    Route("/v1/cache/explain", explain, methods=["POST"]),
     Route("/v1/models", small.models),
     Route("/v1/models/{name:path}", small.model),
     Route("/v1/usage", small.usage),

@@ -64,17 +64,20 @@ class Asker:
             raise Refused(
                 400, f"n: {len(prompts)} prompts of {samples} answers; at most {limits.ANSWERS}"
             )
+        if body.session_id and len(prompts) > 1:
+            told = f"session_id: {len(prompts)} prompts; a session goes on from one"
+            raise Refused(400, told, "session_id")
         sampling = self._sampling(body, body.max_tokens or 16, body.logprobs or 0, {})
         return [
             Asked(self._request(Rendered(p), sampling, None, client, body), samples)
             for p in prompts
         ]
 
-    def count(self, body: Chat) -> int:
-        """How many tokens the prompt of a chat has."""
+    def prompt(self, body: Chat) -> list[int]:
+        """The tokens of a chat's prompt."""
         bound = held(body, self.llm.tokenizer)
         talk = self.llm.prompts.of(messages_of(body.messages), bound.tools, thinking(body))
-        return len(talk.prompt.tokens)
+        return talk.prompt.tokens
 
     def _prompts(self, given: str | list[Any]) -> list[list[int]]:
         encode = self.llm.tokenizer.encode
@@ -140,6 +143,9 @@ class Asker:
             raise Refused(
                 400, f"the prompt has {len(tokens)} tokens, the context {most}; shorten it"
             )
+        if body.session_id and (body.n or 1) > 1:
+            told = f"session_id: n is {body.n}; a session goes on from one answer"
+            raise Refused(400, told, "session_id")
         guide = None if grammar is None else self.compiler.compile(grammar).start
         return Request(
             tokens,
@@ -149,6 +155,7 @@ class Asker:
             namespace=client.namespace,
             priority=body.priority or 0,
             guide=guide,
+            session=body.session_id or "",
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from . import sse
+from . import sse, streams
 from .choice import Choice, logprob
 from .errors import body_of, refusal
 from .hub import Hub, hub_of
@@ -23,9 +23,8 @@ async def chat(request: Request) -> Response:
     hub, body = hub_of(request), await read(request, Chat)
     asked = await asyncio.to_thread(hub.asker.chat, body, request.scope["client_of"])
     turn = await hub.begin(request, asked, "chatcmpl", body.model)
-    headers = {"x-request-id": turn.id}
     if body.stream:
-        return sse.Stream(Chunks(hub, body, turn).lines(), turn.close, headers)
+        return streams.begin(request, hub, turn, Chunks(hub, body, turn).lines())
     return await sse.while_there(request, _whole(hub, body, turn), turn.close)
 
 
@@ -79,7 +78,9 @@ class Chunks:
             for i in range(len(choices)):
                 yield self._chunk(i, {"role": "assistant", "content": ""})
             async for news in self._turn.news():
-                yield sse.ALIVE if news is None else self._told(news, choices[news.sample])
+                told = [sse.ALIVE] if news is None else self._told(news, choices[news.sample])
+                for line in told:
+                    yield line
             # before the last words: who has read them may count on the ledger
             self._turn.close()
             if self._has_usage:
@@ -88,7 +89,7 @@ class Chunks:
         except Exception as error:
             yield sse.event(body_of(refusal(error)))
 
-    def _told(self, news: News, choice: Choice) -> bytes:
+    def _told(self, news: News, choice: Choice) -> list[bytes]:
         deltas = choice.take(news.events)
         choice.logprobs += _logprobs(self._hub, self._body, news)
         lines = []
@@ -97,7 +98,7 @@ class Chunks:
             choice.logprobs = []
         if choice.finish:
             lines.append(self._chunk(news.sample, {}, choice.logprobs, choice.finish))
-        return b"".join(lines)
+        return lines
 
     def _chunk(
         self,

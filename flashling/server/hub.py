@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from starlette.requests import Request
 
+from ..engine.engine import Engine
 from ..llm import LLM
 from .asked import Asked, Asker
 from .errors import Refused
 from .keys import Client
 from .metrics import Metrics
 from .settings import Settings
+from .stored import Responses
+from .tape import Tape
 from .turn import Turn
 from .usage import Ledger
 
+T = TypeVar("T")
 ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 OPERATIONS = {"chatcmpl": "chat", "cmpl": "text_completion", "msg": "chat", "resp": "chat"}
 
@@ -28,9 +35,11 @@ class Hub:
         self.llm, self.settings = llm, settings
         self.asker = Asker(llm, settings.temperature)
         self.ledger = Ledger(settings.ledger, settings.model)
+        self.responses = Responses(settings.store)
         self.metrics = Metrics()
         self.is_ready = self.is_draining = False
         self.turns: dict[str, Turn] = {}
+        self.tapes: dict[str, Tape] = {}
         # a client's own id of a request, to ours
         self._called: dict[tuple[Client, str], str] = {}
 
@@ -62,6 +71,10 @@ class Hub:
         await turn.begin()
         is_taken = True
         return turn
+
+    async def engine(self, what: Callable[[Engine], T]) -> T:
+        """What comes of doing something with the engine, between its steps."""
+        return await asyncio.wrap_future(self.llm.service.call(what))
 
     def cancel(self, client: Client, id: str) -> bool:
         """End a running request of this client; False if there is none of that id."""

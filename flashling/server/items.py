@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from . import limits
 from .errors import Refused
-from .wire import Chat, Count, Format, JsonSchema, Named, Said
+from .wire import Chat, Count, Format, JsonSchema, Named, Said, Session
 
 # types of items under which a client says what a tool was called with, and what came of it
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
@@ -52,17 +52,22 @@ class Responses(Struct, kw_only=True):
     stream: bool | None = None
     previous_response_id: str | None = None
     metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    session_id: Session | None = None
 
 
-def chat_of(body: Responses) -> Chat:
-    """The same conversation as a chat's request. Refused names what cannot be read."""
-    if body.previous_response_id is not None:
-        raise Refused(
-            400,
-            "previous_response_id: answers are not stored here; send the whole conversation",
-            "previous_response_id",
-        )
-    said = [Said("user", body.input)] if isinstance(body.input, str) else _said(body.input)
+def items_of(body: Responses) -> list[dict[str, Any]]:
+    """What a request itself says, as items."""
+    if isinstance(body.input, str):
+        return [{"type": "message", "role": "user", "content": body.input}]
+    return body.input
+
+
+def chat_of(body: Responses, items: list[dict[str, Any]]) -> Chat:
+    """A request whose whole conversation is `items`, as a chat's. Refused names what cannot be
+    read.
+    """
+    said = _said(items)
     if body.instructions:
         said = [Said("system", body.instructions), *said]
     if not said:
@@ -70,7 +75,7 @@ def chat_of(body: Responses) -> Chat:
     chat = Chat(messages=said, tools=_tools(body.tools or []), tool_choice=body.tool_choice)
     chat.parallel_tool_calls = body.parallel_tool_calls
     chat.max_tokens, chat.temperature = body.max_output_tokens, body.temperature
-    chat.top_p = body.top_p
+    chat.top_p, chat.session_id = body.top_p, body.session_id
     chat.reasoning_effort = body.reasoning.effort if body.reasoning else None
     chat.response_format = _format(body.text.format if body.text else None)
     return chat

@@ -14,8 +14,12 @@ TOP_LOGPROBS, BIASES = 20, 1024
 PRIORITY = 100
 # what may wait for a slow reader before its stream is dropped
 PENDING = 16_384
+# a stream that can be resumed: bytes of its events, seconds without a reader, and how many
+TAPE, GRACE, TAPES = 4 << 20, 30.0, 256
 # requests at once that the listener takes, and the engine's queue
 CONNECTIONS, QUEUE = 2048, 512
+# responses that are stored, and their bytes
+STORED, STORED_BYTES = 10_000, 1 << 28
 # characters of a name, an id or an alias
 NAME = 256
 KEYS, KEY_LENGTH = 10_000, (8, 256)

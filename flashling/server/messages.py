@@ -36,8 +36,8 @@ async def messages(request: Request) -> Response:
 async def count_tokens(request: Request) -> Response:
     """How many tokens a conversation takes."""
     hub, body = hub_of(request), await read(request, Counted)
-    counted = await asyncio.to_thread(hub.asker.count, chat_of(body))
-    return sse.answer({"input_tokens": counted})
+    prompt = await asyncio.to_thread(hub.asker.prompt, chat_of(body))
+    return sse.answer({"input_tokens": len(prompt)})
 
 
 async def _whole(hub: Hub, turn: Turn, headers: dict[str, str]) -> Response:

@@ -1,4 +1,4 @@
-"""POST /v1/responses: chats as items, without any state that is kept between them."""
+"""/v1/responses: chats as items, kept so that the next one can go on from them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from starlette.responses import Response
 
 from . import sse
 from .choice import Choice
-from .errors import body_of, refusal
+from .errors import Refused, body_of, refusal
 from .hub import Hub, hub_of
-from .items import Responses, chat_of
+from .items import Responses, chat_of, items_of
+from .stored import Stored
 from .turn import Turn
 from .usage import cached_of
 from .wire import read
@@ -26,12 +27,43 @@ Event = tuple[str, dict[str, Any]]
 async def responses(request: Request) -> Response:
     """Answer a conversation, at once or as a stream."""
     hub, body = hub_of(request), await read(request, Responses)
-    asked = await asyncio.to_thread(hub.asker.chat, chat_of(body), request.scope["client_of"])
+    items, client = items_of(body), request.scope["client_of"]
+    if body.previous_response_id is not None:
+        before = await _stored(request, body.previous_response_id, "previous_response_id")
+        items = [*before.items, *before.response["output"], *items]
+    asked = await asyncio.to_thread(hub.asker.chat, chat_of(body, items), client)
     turn = await hub.begin(request, asked, "resp", body.model)
-    answer, headers = Answering(hub, body, turn), {"x-request-id": turn.id}
+    answer, headers = Answering(hub, body, turn, items), {"x-request-id": turn.id}
     if body.stream:
         return sse.Stream(answer.lines(), turn.close, headers)
     return await sse.while_there(request, _whole(answer, headers), turn.close)
+
+
+async def stored(request: Request) -> Response:
+    """A response that was stored, as it was told."""
+    return sse.answer((await _stored(request, request.path_params["id"], "id")).response)
+
+
+async def delete(request: Request) -> Response:
+    """Forget a response."""
+    hub, id = hub_of(request), request.path_params["id"]
+    namespace = request.scope["client_of"].namespace
+    if not await asyncio.to_thread(hub.responses.delete, namespace, id):
+        raise _missing(id, "id")
+    return sse.answer({"id": id, "object": "response", "deleted": True})
+
+
+async def _stored(request: Request, id: str, field: str) -> Stored:
+    namespace = request.scope["client_of"].namespace
+    found = await asyncio.to_thread(hub_of(request).responses.get, namespace, id)
+    if found is None:
+        raise _missing(id, field)
+    return found
+
+
+def _missing(id: str, field: str) -> Refused:
+    told = f"{field}: no response {id[:64]!r} of yours is stored; send the whole conversation"
+    return Refused(404, told, field)
 
 
 async def _whole(answer: Answering, headers: dict[str, str]) -> Response:
@@ -43,8 +75,9 @@ async def _whole(answer: Answering, headers: dict[str, str]) -> Response:
 class Answering:
     """An answer as a list of items, and the events that tell how they grow."""
 
-    def __init__(self, hub: Hub, body: Responses, turn: Turn) -> None:
-        self._hub, self._body, self._turn = hub, body, turn
+    def __init__(self, hub: Hub, body: Responses, turn: Turn, items: list[dict[str, Any]]) -> None:
+        self._hub, self._body, self._turn, self._items = hub, body, turn, items
+        self._is_kept = body.store is not False
         self._choice = Choice()
         self._output: list[dict[str, Any]] = []
         self._is_open = False
@@ -85,7 +118,15 @@ class Answering:
         for event in self._close("completed" if is_whole else "incomplete"):
             yield event
         self._status = "completed" if is_whole else "incomplete"
+        if self._is_kept:
+            await self._keep()
         yield f"response.{self._status}", {"response": self.response()}
+
+    async def _keep(self) -> None:
+        """Store it, before the last words: who has read them may go on from it."""
+        store, space = self._hub.responses, self._turn.client.namespace
+        kept = Stored(self.response(), self._items)
+        self._is_kept = await asyncio.to_thread(store.put, space, self._turn.id, kept)
 
     def _grow(self, delta: dict[str, Any]) -> list[Event]:
         if "content" in delta:
@@ -174,9 +215,9 @@ class Answering:
             "model": self._hub.settings.model,
             "output": [dict(item) for item in self._output],
             "parallel_tool_calls": body.parallel_tool_calls is not False,
-            "previous_response_id": None,
+            "previous_response_id": body.previous_response_id,
             "reasoning": {"effort": body.reasoning and body.reasoning.effort, "summary": None},
-            "store": False,
+            "store": self._is_kept,
             "temperature": turn.asked.request.sampling.temperature,
             "text": {"format": _format(body)},
             "tool_choice": body.tool_choice or "auto",

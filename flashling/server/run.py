@@ -8,31 +8,61 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from ..engine.engine import Engine
+from ..engine.tiers import Tiers
 from ..llm import LLM
+from ..llm.parking import tiers_for
 from ..llm.service import Service
 from ..llm.sizes import engine_for
 from ..sampling import Sampling
 from . import limits
 from .app import Page, make
 from .gate import Gate
-from .settings import Settings
+from .settings import GB, Settings
 
 
-def serve(llm: LLM, settings: Settings, page: Page | None = None) -> int:
-    """Serve until a signal comes: the first SIGTERM or SIGINT lets what runs finish within the time
-    to drain, the second ends it. The exit status: 0, or 1 if the port could not be taken.
+def serve(load: Callable[[], LLM], settings: Settings, page: Page | None = None) -> int:
+    """Serve what `load` makes until a signal comes: the first SIGTERM or SIGINT lets what runs
+    finish within the time to drain, the second ends it. The exit status: 0, or 1 if the model
+    cannot answer. OSError if the port is taken, before the model is loaded.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # a large model takes minutes to load, and a taken port should be known before
+    with contextlib.closing(_socket(settings)) as taken:
+        llm = load()
+        folder, disk_bytes = settings.disk
+        host_bytes = int(settings.host_cache * GB)
+        tiers = tiers_for(llm.model, host_bytes, folder, disk_bytes)
+        try:
+            return _listen(llm, tiers, settings, page, taken)
+        finally:
+            closed = threading.Event()
+            # by the engine's thread, after all that was asked of it
+            llm.service.ask(tiers.close)
+            llm.service.ask(closed.set)
+            closed.wait()
 
+
+def _socket(settings: Settings) -> Any:
+    """The address, taken but not listened at."""
+    try:
+        return uvicorn.Config(make, settings.host, settings.port, log_config=None).bind_socket()
+    except SystemExit:
+        # its reason is in the log
+        place = f"{settings.host} port {settings.port}"
+        raise OSError(f"cannot listen at {place}; choose another --port") from None
+
+
+def _listen(llm: LLM, tiers: Tiers, settings: Settings, page: Page | None, taken: Any) -> int:
     def engine() -> Engine:
-        made = engine_for(llm.model)
+        # another one after a failure has the same tiers: sessions outlive it
+        made = engine_for(llm.model, tiers)
         made.queue = settings.queue
         return made
 
@@ -40,8 +70,6 @@ def serve(llm: LLM, settings: Settings, page: Page | None = None) -> int:
     app = make(llm, settings, page)
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         # h11 bounds the headers while it reads them
         http="h11",
         h11_max_incomplete_event_size=limits.HEADERS + 4096,
@@ -56,7 +84,7 @@ def serve(llm: LLM, settings: Settings, page: Page | None = None) -> int:
         timeout_graceful_shutdown=int(settings.drain) + 5,
     )
     listener = Listener(config, app)
-    listener.run()
+    listener.run([taken])
     return int(listener.has_failed or not listener.started)
 
 
@@ -70,12 +98,7 @@ class Listener(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         """Listen, and have the model answer once before the server calls itself ready."""
-        try:
-            await super().startup(sockets)
-        except SystemExit:
-            # its reason is in the log
-            place = f"{self.config.host} port {self.config.port}"
-            raise OSError(f"cannot listen at {place}; choose another --port") from None
+        await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         name = self._gate.hub.settings.model

@@ -9,21 +9,27 @@ from pathlib import Path
 from . import limits
 from .keys import VARIABLE, Keys
 
+# bytes, and the most that any cache may have
+GB, MOST_GB = 10**9, 10**6
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a server. model: the name it is served under; aliases: other names that are
-    listed (any name is accepted). ledger: the folder of the usage records. temperature: where a
-    request names none. queue: requests that may wait. drain: seconds that running requests get
+    """Settings of a server. model: the name it is served under; any is accepted. ledger: the folder
+    of the usage records. store: the folder of stored responses. host_cache: GB (10^9 bytes) of
+    memory for sessions. disk_cache: FOLDER:GB for those that outlive the server. temperature: where
+    a request names none. queue: requests that may wait. drain: seconds that running requests get
     after SIGTERM.
     """
 
     model: str = "embedded"
     host: str = "127.0.0.1"
     port: int = 8000
-    aliases: tuple[str, ...] = ()
     keys: Keys = field(default_factory=Keys)
     ledger: Path | None = None
+    store: Path | None = None
+    host_cache: float = 1.0
+    disk_cache: str | None = None
     temperature: float = 1.0
     queue: int = limits.QUEUE
     drain: float = 30.0
@@ -35,14 +41,30 @@ class Settings:
             raise ValueError(f"a queue of {self.queue} must lie between 1 and {1 << 20}")
         if not 0 <= self.drain <= 3600:
             raise ValueError(f"{self.drain} seconds to drain must lie between 0 and 3600")
-        for name in self.aliases:
-            if not 0 < len(name) <= limits.NAME:
-                raise ValueError(f"the alias {name!r} needs 1 to {limits.NAME} characters")
+        if not 0 <= self.host_cache <= MOST_GB:
+            raise ValueError(f"a host cache of {self.host_cache} GB must lie in [0, {MOST_GB}]")
+        # says what is wrong with it
+        _ = self.disk
         if not (self.keys or self.is_local):
             raise ValueError(
                 f"{self.host} can be reached by others: give keys with --keys FILE or in "
                 f"{VARIABLE}, or leave the host at 127.0.0.1"
             )
+
+    @property
+    def disk(self) -> tuple[Path | None, int]:
+        """The folder of what outlives the server, and its bytes."""
+        if self.disk_cache is None:
+            return None, 0
+        folder, _, size = self.disk_cache.rpartition(":")
+        try:
+            found = float(size)
+        except ValueError:
+            found = 0.0
+        if not folder or not 0 < found <= MOST_GB:
+            told = f"a disk cache {self.disk_cache!r} is not FOLDER:GB, such as parked:20"
+            raise ValueError(told)
+        return Path(folder), int(found * GB)
 
     @property
     def is_local(self) -> bool:

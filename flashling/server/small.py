@@ -41,16 +41,15 @@ async def version(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """The model under its name and its aliases."""
-    hub = hub_of(request)
-    names = (hub.settings.model, *hub.settings.aliases)
-    return sse.answer({"object": "list", "data": [_model(request, name) for name in names]})
+    """The model under its name."""
+    told = _model(request, hub_of(request).settings.model)
+    return sse.answer({"object": "list", "data": [told]})
 
 
 async def model(request: Request) -> Response:
-    """One of them."""
+    """The model."""
     hub, name = hub_of(request), request.path_params["name"]
-    if name not in (hub.settings.model, *hub.settings.aliases):
+    if name != hub.settings.model:
         raise Refused(404, f"no model {name[:60]!r} is served; see /v1/models", "model")
     return sse.answer(_model(request, name))
 

@@ -30,6 +30,19 @@ def answer(value: Any, headers: dict[str, str] | None = None, status: int = 200)
     return Response(ENCODER.encode(value), status, headers, "application/json")
 
 
+async def numbered(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same events with their numbers, from 0, as ids. An item of `lines` is one event."""
+    given: Any = lines
+    number = 0
+    async with aclosing(given):
+        async for text in given:
+            if text == ALIVE:
+                yield text
+                continue
+            yield b"id: %d\n%s" % (number, text)
+            number += 1
+
+
 class Stream(Response):
     """Sends what an async generator yields as it comes. When the client leaves, the generator is
     closed where it stands. close: called at the end, also where nothing was sent.

@@ -19,7 +19,10 @@ Count = Annotated[int, Meta(ge=1, le=limits.MAX_TOKENS)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Stop = str | Annotated[list[str], Meta(max_length=limits.STOPS)] | None
+Session = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 T = TypeVar("T", bound=Struct)
+# names the session of a request whose body names none
+SESSION = "x-flashling-session"
 
 
 class Part(Struct):
@@ -68,6 +71,7 @@ class Drawing(Struct, kw_only=True):
     seed: Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | None = None
     stop: Stop = None
     ignore_eos: bool | None = None
+    session_id: Session | None = None
     priority: Annotated[int, Meta(ge=-limits.PRIORITY, le=limits.PRIORITY)] | None = None
 
 
@@ -131,7 +135,19 @@ async def read(request: Request, kind: type[T]) -> T:
             body = await request.body()
     except TimeoutError:
         raise Refused(408, f"the body took longer than {limits.BODY_SECONDS:.0f} s") from None
-    return decode(body, kind)
+    found = decode(body, kind)
+    given = request.headers.get(SESSION)
+    if given is not None and getattr(found, "session_id", "") is None:
+        setattr(found, "session_id", _session(given))  # noqa: B010
+    return found
+
+
+def _session(given: str) -> str:
+    try:
+        return msgspec.convert(given, Session)
+    except msgspec.ValidationError:
+        told = f"{SESSION}: {given[:60]!r} is not 1 to 128 letters, digits and ._:-"
+        raise Refused(400, told, SESSION) from None
 
 
 def decode(body: bytes, kind: type[T]) -> T:

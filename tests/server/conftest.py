@@ -34,7 +34,9 @@ class Served:
     def gauge(self, name: str) -> float:
         """A number of /metrics."""
         with self.client() as client:
-            found = re.search(rf"^flashling_{name} (.*)$", client.get("/metrics").text, re.M)
+            found = re.search(
+                rf"^flashling_{re.escape(name)} (.*)$", client.get("/metrics").text, re.M
+            )
         assert found, name
         return float(found[1])
 
@@ -66,7 +68,7 @@ def start(folder: Path, *flags: str) -> Served:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The server that all tests share."""
-    found = start(tmp_path_factory.mktemp("served"), "--alias", "gpt-4.1-mini")
+    found = start(tmp_path_factory.mktemp("served"))
     yield found
     found.process.terminate()
     assert found.process.wait(30) == 0

@@ -120,7 +120,6 @@ def test_an_answer_that_is_cut_off(ann: OpenAI) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"input": "x", "previous_response_id": "resp_1"}, "send the whole conversation"),
         ({"input": []}, "no message"),
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input_image"),
         ({"input": [{"role": "king", "content": "x"}]}, "king"),

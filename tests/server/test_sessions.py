@@ -1,0 +1,129 @@
+"""Sessions: parked by name, listed, forked, deleted, and found again by another process."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from .conftest import Served, start
+
+CHAT = "/v1/chat/completions"
+SYSTEM = {"role": "system", "content": "Reply briefly."}
+
+
+def turn(client: httpx.Client, messages: list[Any], **more: Any) -> dict[str, Any]:
+    """Take a turn, put it into `messages`, and the usage."""
+    asked = {"messages": messages, "temperature": 0, "max_tokens": 100, **more}
+    found = client.post(CHAT, json=asked)
+    assert found.is_success, found.text
+    messages.append(found.json()["choices"][0]["message"])
+    return found.json()["usage"]
+
+
+def listed(client: httpx.Client) -> dict[str, Any]:
+    return {s["id"]: s for s in client.get("/v1/sessions").json()["data"]}
+
+
+def soon(what: Callable[[], Any]) -> Any:
+    for _ in range(200):
+        if found := what():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it never comes")
+
+
+def end(served: Served, sign: int = signal.SIGTERM) -> None:
+    served.process.send_signal(sign)
+    assert served.process.wait(30) == (0 if sign == signal.SIGTERM else -sign)
+    assert served.process.stdout is not None
+    served.process.stdout.close()
+
+
+def test_a_session_is_parked_forked_and_deleted(served: Served) -> None:
+    said = [SYSTEM, {"role": "user", "content": "list the files in src"}]
+    with served.client() as ann, served.client("bob") as bob:
+        usage = turn(ann, said, session_id="s.1")
+        found = listed(ann)["s.1"]
+        # the last token drawn has not been read
+        assert found["tokens"] == usage["total_tokens"] - 1
+        assert found["tier"] == "host" and found["bytes"]["host"] > 0
+        assert abs(found["last_used"] - time.time()) < 60
+        assert not listed(bob)
+        for path in ("/v1/sessions/s.1/fork", "/v1/sessions/s.1/park"):
+            assert bob.post(path, json={"to": "mine"}).status_code == 404
+        assert bob.delete("/v1/sessions/s.1").status_code == 404
+        # there is no disk
+        assert "--disk-cache" in ann.post("/v1/sessions/s.1/park").json()["error"]["message"]
+        assert ann.post("/v1/sessions/s.1/fork", json={"to": "s:2"}).is_success
+        assert set(listed(ann)) >= {"s.1", "s:2"}
+        assert listed(ann)["s:2"]["tokens"] == found["tokens"]
+        assert ann.delete("/v1/sessions/s.1").json() == {"id": "s.1", "deleted": True}
+        assert "s.1" not in listed(ann) and "s:2" in listed(ann)
+        assert ann.delete("/v1/sessions/s.1").status_code == 404
+        assert ann.delete("/v1/sessions/s:2").is_success
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/messages", {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}),
+        ("/v1/responses", {"input": "hi", "max_output_tokens": 4}),
+        ("/v1/completions", {"prompt": "hi", "max_tokens": 4}),
+    ],
+)
+def test_each_protocol_takes_the_header(served: Served, path: str, body: Any) -> None:
+    with served.client() as ann:
+        name = path.rpartition("/")[2]
+        assert ann.post(path, json=body, headers={"x-flashling-session": name}).is_success
+        assert ann.delete(f"/v1/sessions/{name}").is_success
+        # the body goes before the header
+        headers = {"x-flashling-session": "other"}
+        assert ann.post(path, json={**body, "session_id": name}, headers=headers).is_success
+        assert set(listed(ann)) == {name} and ann.delete(f"/v1/sessions/{name}").is_success
+
+
+@pytest.mark.parametrize(
+    ("more", "headers", "said"),
+    [
+        ({"session_id": ""}, {}, "session_id"),
+        ({"session_id": "a/b"}, {}, "session_id"),
+        ({"session_id": "a" * 129}, {}, "session_id"),
+        ({}, {"x-flashling-session": "a b"}, "x-flashling-session: 'a b' is not"),
+        ({"session_id": "a", "n": 2}, {}, "n is 2"),
+    ],
+)
+def test_bad_names_are_refused(served: Served, more: Any, headers: Any, said: str) -> None:
+    with served.client() as ann:
+        asked = {"messages": [{"role": "user", "content": "hi"}], **more}
+        found = ann.post(CHAT, json=asked, headers=headers)
+        assert found.status_code == 400 and said in found.json()["error"]["message"]
+        assert ann.post("/v1/sessions/a/fork", json={"to": "a b"}).status_code == 400
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_another_process_goes_on(tmp_path: Path, sign: int) -> None:
+    flags = ("--host-cache", "0.5", "--disk-cache", f"{tmp_path / 'parked'}:1")
+    served = start(tmp_path, *flags)
+    said = [SYSTEM, {"role": "user", "content": "list the files in src"}]
+    with served.client() as ann:
+        first = turn(ann, said, session_id="job")
+        assert soon(lambda: listed(ann)["job"]["bytes"].get("disk"))
+        assert ann.post("/v1/sessions/job/park").json() == {"id": "job", "parked": True}
+        assert listed(ann)["job"]["tier"] == "disk"
+        turn(ann, [SYSTEM, {"role": "user", "content": "hi"}], session_id="gone")
+        assert ann.delete("/v1/sessions/gone").is_success
+    end(served, sign)
+    served = start(tmp_path, *flags)
+    with served.client() as ann, served.client("bob") as bob:
+        assert set(listed(ann)) == {"job"} and not listed(bob)
+        said.append({"role": "user", "content": "and in docs"})
+        second = turn(ann, said, session_id="job")
+        assert second["prompt_tokens_details"]["cached_tokens"] == first["total_tokens"] - 1
+    assert served.gauge('cache_hits_total{tier="disk"}') == 1
+    end(served)
