@@ -10,10 +10,11 @@ import torch.nn.functional as F
 
 from flashling import LLM, nano
 from flashling.batch import Batch
+from flashling.engine.engine import Engine
+from flashling.engine.request import Request
 from flashling.evals import checkpoint
 from flashling.evals.checkpoint import Reading, bundled, papers, read
 from flashling.model import weights
-from flashling.model.decode import Decoder
 from flashling.model.past import Fresh
 from flashling.model.streamed import Streamed
 from flashling.sampling import Sampling
@@ -37,9 +38,10 @@ class Known(Tokenizer):
 def sampled(folder: Path, offset: int) -> Known:
     """The tokenizer of a text which the model in `folder` wrote under a decay offset."""
     model = weights.read(folder, torch.float32, decay_offset=offset)
-    steps = Decoder(model).steps([3], Sampling(max_tokens=300, logit_bias=ENDS))
+    engine = Engine(model, slots=1, pages=16)
+    engine.add(Request((3,), Sampling(max_tokens=300, logit_bias=ENDS)))
     known = Known(toy.tokenizer().source)
-    known.tokens = [3, *(step.token for step in steps if step)]
+    known.tokens = [3, *(e.token for e in engine.run() if e.token is not None)]
     return known
 
 
@@ -56,7 +58,7 @@ def test_the_offset_that_wrote_a_text_is_found(offset: int, tmp_path: Path) -> N
 
 def test_the_embedded_model_is_read_as_it_runs() -> None:
     """Layer by layer or whole: the same figures."""
-    llm, text = LLM.load(), "find files over 10 MB in logs"
+    llm, text = LLM(), "find files over 10 MB in logs"
     reading = read(nano.path(), llm.tokenizer, {"request": text})
     talk = llm.prompt([checkpoint.ASKED], [checkpoint.TOOL])
     batch = Batch.pack([llm.tokenizer.encode(text)])
