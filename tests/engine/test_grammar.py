@@ -521,10 +521,8 @@ def test_a_schema_that_nothing_satisfies_leaves_its_tool_loose() -> None:
     tags = {"type": "array", "items": {"type": "string"}, "enum": ["so", "no"]}
     slip = {"properties": {"tags": tags}, "required": ["tags"]}
     held = {"properties": {"n": {"type": "integer"}}, "additionalProperties": False}
-    grammar, opens = (
-        Grammar.tools([tool("a", slip), tool("b", held)]),
-        tokenizer().id("<tool_call>"),
-    )
+    grammar = Grammar.tools([tool("a", slip), tool("b", held)])
+    opens = tokenizer().id("<tool_call>")
     assert fits(grammar, opens, '\n{"name": "a", "arguments": {"tags": ["so"]}}\n')
     assert fits(grammar, opens, '\n{"name": "b", "arguments": {"n": 1}}\n')
     assert not fits(grammar, opens, '\n{"name": "b", "arguments": {"tags"')
