@@ -91,6 +91,11 @@ class Service:
             self._engine = self._make()
         return self._engine
 
+    def is_waiting(self, stream: Stream) -> bool:
+        """Whether nothing of a stream has begun; in the engine's thread."""
+        waiting = self._engine.waiting if self._engine is not None else []
+        return {s.id for s in waiting if not s.usage.is_told} >= set(stream.numbers)
+
     def abort(self, stream: Stream, sample: int) -> None:
         """End a sample; in the engine's thread."""
         if self._engine is not None and sample < len(stream.numbers):

@@ -16,6 +16,7 @@ from .explain import explain
 from .gate import Gate
 from .hub import Hub
 from .messages import count_tokens, messages
+from .openapi import openapi
 from .responses import delete, responses, stored
 from .settings import Settings
 
@@ -39,6 +40,7 @@ ROUTES = [
     Route("/v1/requests/{id}/cancel", small.cancel, methods=["POST"]),
     Route("/tokenize", small.tokenize, methods=["POST"]),
     Route("/detokenize", small.detokenize, methods=["POST"]),
+    Route("/openapi.json", openapi),
     Route("/metrics", small.metrics),
     Route("/version", small.version),
     Route("/health", small.health),

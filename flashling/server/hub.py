@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from ..engine.engine import Engine
 from ..llm import LLM
+from . import limits, sse
 from .asked import Asked, Asker
 from .errors import Refused
 from .keys import Client
@@ -18,7 +19,7 @@ from .metrics import Metrics
 from .settings import Settings
 from .stored import Responses
 from .tape import Tape
-from .turn import Turn
+from .turn import DEADLINE, Turn
 from .usage import Ledger
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class Hub:
         if self.is_draining:
             raise Refused(503, "the server is being stopped; try again soon", retry_after=5.0)
         client: Client = request.scope["client_of"]
+        deadline = _deadline(request)
         given = request.headers.get("x-request-id", "")
         name = (client, given) if ID.fullmatch(given) else None
 
@@ -70,6 +72,8 @@ class Hub:
             self._called[name] = turn.id
         await turn.begin()
         is_taken = True
+        if deadline is not None:
+            await sse.until_gone(request.receive, turn.start(deadline))
         return turn
 
     async def engine(self, what: Callable[[Engine], T]) -> T:
@@ -88,6 +92,17 @@ class Hub:
         """End all that runs, with an error that says why."""
         for turn in list(self.turns.values()):
             turn.fail(Refused(503, "the server was stopped before the answer was whole"))
+
+
+def _deadline(request: Request) -> float | None:
+    given = request.headers.get(DEADLINE)
+    if given is None:
+        return None
+    found = float(given) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", given) else 0.0
+    if not 0 < found <= limits.DEADLINE:
+        told = f"{DEADLINE}: {given[:60]!r} is no number of seconds up to {limits.DEADLINE:.0f}"
+        raise Refused(400, told, DEADLINE)
+    return found
 
 
 def hub_of(request: Request) -> Hub:

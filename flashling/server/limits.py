@@ -16,6 +16,8 @@ PRIORITY = 100
 PENDING = 16_384
 # a stream that can be resumed: bytes of its events, seconds without a reader, and how many
 TAPE, GRACE, TAPES = 4 << 20, 30.0, 256
+# seconds that a request may name to be begun in
+DEADLINE = 3600.0
 # requests at once that the listener takes, and the engine's queue
 CONNECTIONS, QUEUE = 2048, 512
 # responses that are stored, and their bytes

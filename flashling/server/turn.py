@@ -18,6 +18,9 @@ from .asked import Asked
 from .errors import Refused
 from .keys import Client
 
+# seconds within which a request must have begun
+DEADLINE = "x-request-deadline"
+
 
 @dataclass(frozen=True)
 class News:
@@ -51,6 +54,7 @@ class Turn:
         self._queue: asyncio.Queue[tuple[int, Drawn] | None] = asyncio.Queue()
         self._readings: dict[int, Reading] = {}
         self._failure: Exception | None = None
+        self._heard = asyncio.Event()
         self._is_closed = False
 
     async def begin(self) -> None:
@@ -81,10 +85,28 @@ class Turn:
             self.close()
             raise self._failure
 
+    async def start(self, seconds: float) -> None:
+        """Wait until the engine has begun with it. Refused, and ended, if it has not after so many
+        seconds; what it fails with is raised too.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._heard.wait()
+        service, stream = self._llm.service, self._stream
+        if not self._heard.is_set() and await asyncio.wrap_future(
+            service.call(lambda _: service.is_waiting(stream))
+        ):
+            told = f"it could not be begun within {seconds:g} s; try again later"
+            self._failure = Refused(503, told, DEADLINE, retry_after=seconds)
+        if self._failure is not None:
+            self.close()
+            raise self._failure
+
     def _hear(self, sample: int, event: Drawn | Exception) -> None:
         if isinstance(event, Exception):
             self.fail(event)
             return
+        self._heard.set()
         self._queue.put_nowait((sample, event))
         if self._queue.qsize() == limits.PENDING:
             self.fail(Refused(503, "the reader is too slow; read faster or ask for less"))
@@ -93,7 +115,8 @@ class Turn:
         """End it with an error, whatever has not been read yet."""
         self._failure = self._failure or error
         self._stream.close()
-        # wakes the reader
+        # wakes those who wait for it
+        self._heard.set()
         self._queue.put_nowait(None)
 
     def cancel(self) -> None:

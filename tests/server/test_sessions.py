@@ -106,12 +106,17 @@ def test_bad_names_are_refused(served: Served, more: Any, headers: Any, said: st
         assert ann.post("/v1/sessions/a/fork", json={"to": "a b"}).status_code == 400
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "sign", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.soak)]
+)
 def test_another_process_goes_on(tmp_path: Path, sign: int) -> None:
     flags = ("--host-cache", "0.5", "--disk-cache", f"{tmp_path / 'parked'}:1")
+    flags += ("--store", str(tmp_path / "store"))
     served = start(tmp_path, *flags)
     said = [SYSTEM, {"role": "user", "content": "list the files in src"}]
     with served.client() as ann:
+        asked = {"input": "hi", "max_output_tokens": 4}
+        kept = ann.post("/v1/responses", json=asked).json()
         first = turn(ann, said, session_id="job")
         assert soon(lambda: listed(ann)["job"]["bytes"].get("disk"))
         assert ann.post("/v1/sessions/job/park").json() == {"id": "job", "parked": True}
@@ -125,5 +130,9 @@ def test_another_process_goes_on(tmp_path: Path, sign: int) -> None:
         said.append({"role": "user", "content": "and in docs"})
         second = turn(ann, said, session_id="job")
         assert second["prompt_tokens_details"]["cached_tokens"] == first["total_tokens"] - 1
-    assert served.gauge('cache_hits_total{tier="disk"}') == 1
+        assert served.gauge('cache_hits_total{tier="disk"}') == 1
+        path = f"/v1/responses/{kept['id']}"
+        assert ann.get(path).json() == kept and bob.get(path).status_code == 404
+        asked["previous_response_id"] = kept["id"]
+        assert ann.post("/v1/responses", json=asked).is_success
     end(served)

@@ -12,7 +12,7 @@ from openai import OpenAI
 
 from flashling.server.stored import Responses, Stored
 
-from .conftest import KEYS, Served, start
+from .conftest import KEYS, Served
 
 ASK: Any = {"model": "m", "instructions": "Reply briefly.", "temperature": 0}
 
@@ -102,18 +102,3 @@ def test_get_and_delete_are_the_owners(ann: OpenAI, served: Served) -> None:
     assert passed.model_dump()["store"] is False
     with pytest.raises(openai.NotFoundError):
         ann.responses.retrieve(passed.id)
-
-
-def test_a_restart_keeps_them(tmp_path: Path) -> None:
-    ids: list[str] = []
-    for _ in range(2):
-        served = start(tmp_path, "--store", str(tmp_path / "store"))
-        with served.client() as client:
-            asked = {**ASK, "input": "hi", "max_output_tokens": 4}
-            before = {"previous_response_id": ids[0]} if ids else {}
-            ids.append(client.post("/v1/responses", json={**asked, **before}).json()["id"])
-            assert all(client.get(f"/v1/responses/{id}").is_success for id in ids)
-        served.process.terminate()
-        assert served.process.wait(30) == 0
-        assert served.process.stdout is not None
-        served.process.stdout.close()

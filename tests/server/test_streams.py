@@ -42,7 +42,7 @@ def numbers(found: list[str]) -> list[int]:
 
 
 def test_the_rest_of_a_stream(served: Served) -> None:
-    more = {"ignore_eos": True, "max_tokens": 400}
+    more = {"ignore_eos": True, "max_tokens": 120}
     with served.client() as ann, served.client("bob") as bob:
         whole = events(ann.post(CHAT, json=asked(**more)).text)
         assert numbers(whole) == list(range(len(whole))) and whole[-1].endswith("data: [DONE]")
