@@ -29,7 +29,7 @@ its row.
 | client | version | protocol | passed | calls | tokens in | tokens out |
 |---|---|---|---|---|---|---|
 """
-# an index that does not answer should not cost minutes
+# seconds for an installation; an index that does not answer is told of sooner
 PATIENT = 600
 
 
