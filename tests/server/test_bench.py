@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from flashling import LLM
 from flashling.bench import report
 from flashling.bench.load import Load, Said, Sample
-from flashling.bench.local import Overhead, words_for
+from flashling.bench.local import Overhead, overhead, words_for
 from flashling.bench.work import agents, questions
 from flashling.cli.app import main
 
@@ -84,6 +85,24 @@ def test_the_command(
     monkeypatch.setenv("FLASHLING_KEY", "sk-nobody")
     assert main(["bench", "serve", served.url, *flags]) == 1
     assert "does not answer: status 401" in capsys.readouterr().err
+
+
+def test_the_engine_alone_has_the_same_requests(served: Served) -> None:
+    llm = LLM()
+
+    async def run() -> Overhead:
+        async with Load(served.url, KEY) as load:
+            return await overhead(load, llm, (2, 3, 8, 4), 1)
+
+    with served.client("bob") as client:
+        before = client.get("/v1/usage").json()
+        found = asyncio.run(run())
+        after = client.get("/v1/usage").json()
+    # two rounds, each of three requests with one token and three with four
+    assert after["calls"] - before["calls"] == 12
+    assert after["output_tokens"] - before["output_tokens"] == 2 * (3 + 12)
+    assert all(ms > 0 for pair in (found.request, found.token) for ms in pair)
+    assert [line.split(":")[0] for line in found.sentences()] == ["per request", "per token"]
 
 
 def test_the_arithmetic() -> None:
