@@ -93,17 +93,16 @@ def bench(
     plot
         Draw the times as PNG; needs matplotlib.
     """
+    from ..bench.local import served
+
     plan = Plan(streams, rate, requests, prompt, tokens, turns)
     is_remote = target.startswith(("http://", "https://"))
     if overhead and (is_remote or turns or rate):
         raise ValueError("--overhead has its own server and questions: no address, rate or turns")
-    from ..bench.local import served
-
     with contextlib.nullcontext(target) if is_remote else served(target) as url:
         if overhead:
             return _overhead(url, target, plan)
-        samples = asyncio.run(_run(url, plan))
-    return _tell(samples, plan, json, plot)
+        return _tell(asyncio.run(_run(url, plan)), plan, json, plot)
 
 
 async def _run(url: str, plan: Plan) -> list[Sample]:

@@ -31,8 +31,6 @@ def connect(
 
     Parameters
     ----------
-    client
-        Whose configuration.
     url
         The server's address.
     model
@@ -51,23 +49,21 @@ def connect(
     if context < 1:
         raise ValueError(f"--context {context} must be 1 or more")
     place, edit = CLIENTS[client]
-    # a link in a home is often one to a file under version control
     path = place().resolve()
     backup = path.with_name(path.name + BACKUP)
     if undo and not backup.exists():
         raise ValueError(f"nothing to undo: there is no {backup}")
-    old = _read(path)
-    address = url.rstrip("/").removesuffix("/v1") + "/v1"
+    old, address = _read(path), url.rstrip("/").removesuffix("/v1") + "/v1"
     server = Server(address, model, context, min(4096, context), KEY in os.environ)
     new = _read(backup) if undo else edit(old, server)
-    if not (undo or old != new):
+    if not undo and old == new:
         note(f"{path} says so already")
         return 0
-    if not _agreed(path, old, new, yes):
-        note("nothing was written")
-        return 1
-    _restore(path, backup) if undo else _write(path, backup, new)
-    return 0
+    if _agreed(path, old, new, yes):
+        _restore(path, backup) if undo else _write(path, backup, new)
+        return 0
+    note("nothing was written")
+    return 1
 
 
 def _read(path: Path) -> str:

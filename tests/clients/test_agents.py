@@ -52,6 +52,12 @@ AGENTS: dict[str, tuple[str, str, list[str], Callable[[Events], tuple[int, int, 
         ["run", "--format", "json", "--title", "a turn"],
         of_opencode,
     ),
+    "kilo": (
+        "@kilocode/cli@7.7.7",
+        "chat",
+        ["run", "--format", "json", "--auto", "--title", "a turn"],
+        of_opencode,
+    ),
 }
 
 
@@ -70,7 +76,7 @@ def test_a_turn(
     for variable in ("HOME", "FLASHLING_KEY"):
         monkeypatch.setenv(variable, surroundings[variable])
     assert main(["connect", name, "--yes", "--url", served.url]) == 0
-    for config in tmp_path.rglob("opencode.json"):
+    for config in (tmp_path / ".config").rglob("*.json"):
         # what a small model says here need not be long
         config.write_text(config.read_text().replace('"output": 4096', '"output": 128'))
     ledger = Ledger(served, "bob")
