@@ -38,6 +38,6 @@ def fingerprint(model: Ling) -> bytes:
     for name, tensor in model.state_dict().items():
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         flat = tensor.detach().reshape(-1)
-        part = flat[:: max(1, len(flat) // LOOKED_AT)].cpu().contiguous()
+        part = flat[:: max(1, -(-len(flat) // LOOKED_AT))].cpu().contiguous()
         found.update(part.view(torch.uint8).numpy().data)
     return found.digest()
