@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import socket
 from pathlib import Path
@@ -85,8 +86,9 @@ def test_headers_at_their_limit(served: Served) -> None:
         assert client.get("/version", headers={**fits, "y": "a"}).status_code == 431
         assert client.get("/version", headers={"x": "a" * (limits.HEADERS - 4096)}).is_success
         assert client.get("/version", headers={"x": "a" * limits.HEADERS}).status_code == 431
-        # far beyond, the listener itself hangs up
-        assert client.get("/version", headers={"x": "a" * (4 << 20)}).status_code == 400
+        # far beyond, the listener itself refuses, or hangs up with the rest unread
+        with contextlib.suppress(httpx.TransportError):
+            assert client.get("/version", headers={"x": "a" * (4 << 20)}).status_code == 400
 
 
 def test_bodies_at_their_limit(served: Served) -> None:
