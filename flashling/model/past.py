@@ -82,26 +82,12 @@ class Kept:
         """How many tokens the slot holds."""
         return self.base[slot] + self.rows[slot]
 
-    def reset(self, slot: int) -> None:
-        """Empty a slot; its state is zeroed, so that the next sequence starts clean."""
-        self.state[slot].zero_()
-        self.base[slot] = self.rows[slot] = 0
-
     def copy(self, source: int, target: int) -> None:
         """Make slot `target` remember what `source` does (a fork)."""
         self.state[target] = self.state[source]
         self.tail[target] = self.tail[source]
         self.latent[target] = self.latent[source]
         self.base[target], self.rows[target] = self.base[source], self.rows[source]
-
-    def cut(self, slot: int, length: int) -> bool:
-        """Forget the tokens from `length` on. Only the open chunk can be cut; False if the cut
-        lies before it (a folded state has no way back: reset and recompute).
-        """
-        if not self.base[slot] <= length <= self.length(slot):
-            return False
-        self.rows[slot] = length - self.base[slot]
-        return True
 
     def begin(self, batch: Batch, slots: Sequence[int]) -> Kept:
         """Prepare a step that appends each sequence of `batch` to its slot."""
