@@ -56,12 +56,13 @@ class Steps:
         rows = [(s.tokens[s.done], s.slot, s.done, s.done - s.base) for s in sequences]
         idle = (0, self.cache.spare_slot, 0, 0)
         rows += [idle] * (size - count)
-        given = torch.tensor(rows, dtype=torch.int64)
+        given = torch.tensor(rows, dtype=torch.int64).T.contiguous()
         if not is_cuda:
             return self._step(given)
         if size not in self._recorded:
             # nobody's rows: what runs before the recording must change no sequence
-            self._recorded[size] = Recorded(self._step, torch.tensor([idle] * size).to(self.device))
+            nobody = torch.tensor([[value] * size for value in idle]).to(self.device)
+            self._recorded[size] = Recorded(self._step, nobody)
         step = self._recorded[size]
         step.given.copy_(given.pin_memory(), non_blocking=True)
         step.replay()
@@ -70,6 +71,6 @@ class Steps:
         return step.found[:count].clone()
 
     def _step(self, given: Tensor) -> Tensor:
-        tokens, slots, lengths, tails = given.unbind(1)
+        tokens, slots, lengths, tails = given
         past = Stepping(self.cache, slots, lengths.int(), tails.int())
         return self.model(past.batch(tokens), past)

@@ -177,10 +177,11 @@ def _serves(q: Tensor, k: Tensor, v: Tensor, chunk: int, carry: Carry | None) ->
 
 def _kept(carry: Carry | None, tails: Tensor | None) -> tuple[Any, ...]:
     """A carry as the kernels take it: the state's tensor first, the strides last."""
-    if carry is None:
+    if carry is None or tails is None:
         return (None,) * 4 + (0,) * 6
     where = carry.state.stride()[:2], carry.tail.stride()[:4]
-    return carry.state, carry.tail, carry.slots, tails, *where[0], *where[1]
+    slots = carry.slots.contiguous()
+    return carry.state, carry.tail, slots, tails.contiguous(), *where[0], *where[1]
 
 
 def _interpreted() -> bool:
