@@ -101,6 +101,17 @@ def _rounded(x):
 
 
 @triton.jit
+def _to(x, dtype: tl.constexpr):
+    """x float32 rounded to `dtype`, ties to even."""
+    if INTERPRETED and dtype == tl.bfloat16:
+        # the interpreter cuts off: half a unit of the last place that stays, less one where even
+        bits = x.to(tl.int32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
+        x = bits.to(tl.float32, bitcast=True)
+    return x.to(dtype)
+
+
+@triton.jit
 def _quantised(x):
     """x [G, W] float32 -> e4m3 numbers [G, W] and scales [G], as the op's body."""
     scale = tl.maximum(tl.div_rn(tl.max(tl.abs(x), 1), TOP), TINY)
@@ -274,8 +285,8 @@ def _stream(
         if BLOCKED:
             group = start // K
             sizes = tl.load(x_scale + row * (INPUTS // K) + group, mask=is_row, other=0.0)
-            sizes = sizes[None, :] if IS_SWAPPED else sizes[:, None]
-            total += tl.dot(a, b) * sizes * tl.load(scale + tile * O // K * (INPUTS // K) + group)
+            sizes *= tl.load(scale + tile * O // K * (INPUTS // K) + group)
+            total += tl.dot(a, b) * (sizes[None, :] if IS_SWAPPED else sizes[:, None])
         else:
             # a tensor core keeps about 14 bits of a sum: after K products it is added in float32
             total = tl.dot(a, b, total, max_num_imprecise_acc=K)
@@ -284,6 +295,7 @@ def _stream(
         total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
         total *= tl.load(scale + out, mask=is_out, other=0.0)[None, :]
     at = (part * rows + row).to(tl.int64)[:, None] * outputs + out[None, :]
+    total = _to(total, y.dtype.element_ty)
     tl.store(y + at, total, mask=is_row[:, None] & is_out[None, :])
 
 
@@ -310,7 +322,7 @@ def _add_parts(
         total += tl.load(parts + part * rows * outputs + at, mask=is_out, other=0.0)
     if not BLOCKED:
         total = total * tl.load(x_scale + row) * tl.load(scale + out, mask=is_out, other=0.0)
-    tl.store(y + at, total, mask=is_out)
+    tl.store(y + at, _to(total, y.dtype.element_ty), mask=is_out)
 
 
 def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
@@ -356,10 +368,19 @@ def linear(
         return x.new_empty(0, weight.shape[0])
     if isinstance(tile, Few):
         return few(x, weight, tile)
-    numbers, scale = quantise(x, weight.group)
+    return product(*quantise(x, weight.group), weight, x.dtype, tile)
+
+
+def product(
+    numbers: Tensor, scale: Tensor, weight: Fp8, dtype: torch.dtype, tile: Stream | None = None
+) -> Tensor:
+    """Quantised rows (numbers [T, I], scale [T] or [T, I / 128]) times an e4m3 weight [O, I]^T ->
+    [T, O] in `dtype`, on the tensor cores; by `tile`, else as suits the number of rows.
+    """
+    tile = tile or on_tensor_cores(len(numbers), weight)
     if tile is None:
         return library(numbers, scale, weight)
-    return stream(numbers, scale, weight, tile, x.dtype)
+    return stream(numbers, scale, weight, tile, dtype)
 
 
 def choose(rows: int, weight: Fp8) -> Few | Stream | None:
@@ -371,6 +392,12 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
         is_small = triton.cdiv(outputs, tall) <= 4 * MULTIPROCESSORS
         # the other programs of a multiprocessor fill the time better than a pipeline of one's own
         return Few(tall, per_sm=None if is_small else 4, stages=1)
+    return on_tensor_cores(rows, weight)
+
+
+def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
+    """The tile for so many rows of a weight; None is the library's."""
+    outputs, inputs = weight.shape
     if rows > SOME_ROWS:
         fits = weight.group is None and outputs % 16 == 0 and inputs % 16 == 0
         return None if fits else MANY
@@ -431,9 +458,7 @@ def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
 
 
 def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: torch.dtype) -> Tensor:
-    """Quantised rows (numbers [T, I], scale [T] or [T, I / 128]) times an e4m3 weight [O, I]^T ->
-    [T, O] in `dtype`.
-    """
+    """As `product`, by the kernel with a tile."""
     outputs, inputs = weight.shape
     rows, parts, is_blocked = len(numbers), tile.splits, weight.group is not None
     assert numbers.is_contiguous() and scale.is_contiguous() and weight.numbers.is_contiguous()
