@@ -12,17 +12,18 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import FLOAT8
-from ..linear.triton import _quantised, _to
+from ..linear.triton import _quantised
 from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import rounded
 from . import swiglu as op
 
 
 @triton.jit
 def _silu_times(gate, up, dtype: tl.constexpr):
     """silu(gate) * up of float32 numbers, rounded as the op's two products and two steps are."""
-    gate, up = _to(gate, dtype).to(tl.float32), _to(up, dtype).to(tl.float32)
-    silu = _to(gate / (1.0 + tl.exp(-gate)), dtype).to(tl.float32)
-    return _to(silu * up, dtype)
+    gate, up = rounded(gate, dtype).to(tl.float32), rounded(up, dtype).to(tl.float32)
+    silu = rounded(gate / (1.0 + tl.exp(-gate)), dtype).to(tl.float32)
+    return rounded(silu * up, dtype)
 
 
 @triton.jit

@@ -21,8 +21,9 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import Fp8, Int4, Weight, linear, quantise
-from ..linear.triton import _to, product
+from ..linear.triton import product
 from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import rounded
 from . import experts as op
 from . import swiglu as swiglu_op
 from .swiglu_triton import _silu_times, swiglu_quantised
@@ -269,7 +270,7 @@ def _few_down_kernel(
     row, row_scale = _quantised(tl.load(hidden + pair * F + columns), BLOCKS)
     part = _product(down, down_scale, row, row_scale, BLOCKS)
     to = found + pair * D + first
-    tl.store(to + tl.arange(0, ROWS), _to(part, found.dtype.element_ty))
+    tl.store(to + tl.arange(0, ROWS), rounded(part, found.dtype.element_ty))
 
 
 def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile: Few) -> Tensor:
@@ -471,7 +472,7 @@ def _many_down_kernel(
         total = total * tl.load(x_s_at)[None, :] * tl.load(s_at)[:, None]
     pair = tl.load(order + place).to(tl.int64)
     at = out + pair[:, None] * D + rows[None, :]
-    found = tl.trans(_to(total, out.dtype.element_ty))
+    found = tl.trans(rounded(total, out.dtype.element_ty))
     tl.store(at, found, mask=(pairs < end)[:, None] & (rows < D)[None, :])
 
 
@@ -498,7 +499,7 @@ def _combine_kernel(
     if SHARED:
         own = tl.load(shared + token * shared_stride + at, mask=at < D, other=0.0)
         total += own.to(tl.float32)
-    tl.store(out + token * D + at, _to(total, out.dtype.element_ty), mask=at < D)
+    tl.store(out + token * D + at, rounded(total, out.dtype.element_ty), mask=at < D)
 
 
 def combine(found: Tensor, weights: Tensor, shared: Tensor | None) -> Tensor:

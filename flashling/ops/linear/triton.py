@@ -21,13 +21,14 @@ import triton.language as tl
 from torch import Tensor
 
 from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import rounded
 from . import BLOCK, FLOAT8, Fp8, Weight
 from . import TINY as SMALLEST
 from . import TOP as LARGEST
 from . import linear as linear_op
 from . import quantise as quantise_op
 from .int4 import Int4
-from .int4_triton import Few4, Stream4
+from .int4_triton import Few4, Stream4, unpacked
 from .int4_triton import linear as int4_linear
 
 # up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row).
@@ -98,17 +99,6 @@ def _rounded(x):
         magic = tl.maximum(power, 2.0**-6) * (1.5 * 2.0**20)
         x = (x + magic) - magic
     return x.to(tl.float8e4nv)
-
-
-@triton.jit
-def _to(x, dtype: tl.constexpr):
-    """x float32 rounded to `dtype`, ties to even."""
-    if INTERPRETED and dtype == tl.bfloat16:
-        # the interpreter cuts off: half a unit of the last place that stays, less one where even
-        bits = x.to(tl.int32, bitcast=True)
-        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
-        x = bits.to(tl.float32, bitcast=True)
-    return x.to(dtype)
 
 
 @triton.jit
@@ -303,7 +293,7 @@ def _stream(
         total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
         total *= tl.load(scale + out, mask=is_out, other=0.0)[None, :]
     at = (part * rows + row).to(tl.int64)[:, None] * outputs + out[None, :]
-    total = _to(total, y.dtype.element_ty)
+    total = rounded(total, y.dtype.element_ty)
     tl.store(y + at, total, mask=is_row[:, None] & is_out[None, :])
 
 
@@ -330,7 +320,7 @@ def _add_parts(
         total += tl.load(parts + part * rows * outputs + at, mask=is_out, other=0.0)
     if not BLOCKED:
         total = total * tl.load(x_scale + row) * tl.load(scale + out, mask=is_out, other=0.0)
-    tl.store(y + at, _to(total, y.dtype.element_ty), mask=is_out)
+    tl.store(y + at, rounded(total, y.dtype.element_ty), mask=is_out)
 
 
 def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
@@ -369,7 +359,7 @@ def linear(
         assert not isinstance(tile, (Few, Stream))
         found = int4_linear(x, weight, tile)
         # more rows than a tile of the tensor cores: unpacking once is little beside the product
-        return F.linear(x, weight.unpack(x.dtype)) if found is None else found
+        return F.linear(x, unpacked(weight, x.dtype)) if found is None else found
     assert not isinstance(tile, (Few4, Stream4))
     tile = tile or choose(len(x), weight)
     if not len(x):
