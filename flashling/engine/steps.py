@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..model.ling import Ling
+from ..ops.fetch import join
 from .cache import Cache
 from .past import Stepping
 from .request import Sequence
@@ -32,6 +33,7 @@ class Recorded:
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.found = call(given)
+            join()
 
     def replay(self) -> None:
         """Run it once more."""

@@ -3,6 +3,7 @@
 from .exact import exactly, product
 from .experts import experts, swiglu
 from .experts import load as expert_load
+from .fetch import fetch
 from .lightning import CHUNK, Carry, Grid, lightning, lightning_decode, slopes
 from .linear import Fp8, Int4, Weight, linear, quantise
 from .mla import Documents, mla_absorbed, mla_expanded, mla_over, mla_paged
@@ -39,6 +40,7 @@ __all__ = [
     "exactly",
     "expert_load",
     "experts",
+    "fetch",
     "frequencies",
     "group_norm_gate",
     "gumbel",
