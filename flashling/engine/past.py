@@ -66,10 +66,9 @@ class Stepping:
 
     def __init__(self, cache: Cache, slots: Tensor, lengths: Tensor, tails: Tensor) -> None:
         self.cache, self.slots, self.tails = cache, slots, tails
-        self.table = cache.table[slots]
         self.positions = lengths.long()
         self.lengths = lengths + 1
-        self.page = self.table.gather(1, self.positions[:, None] // PAGE)[:, 0].long()
+        self.page = cache.table[slots, self.positions // PAGE].long()
         self.place = self.positions % PAGE
 
     def batch(self, tokens: Tensor) -> Batch:
@@ -80,7 +79,8 @@ class Stepping:
         """As `Past.attend`, over the slots' pages."""
         pages = self.cache.latents(layer)
         pages[self.page, self.place] = latent
-        return ops.mla_paged(q, pages, self.table, self.lengths, kv_b, value_dim)
+        table, slots = self.cache.table, self.slots
+        return ops.mla_paged(q, pages, table, self.lengths, kv_b, value_dim, slots)
 
     def scan(self, layer: int, q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:
         """As `Past.scan`, one more row of each open chunk."""

@@ -69,7 +69,7 @@ def test_idle_rows_change_nothing() -> None:
         for x, before in zip((cache.state, cache.tail, cache.pages), held, strict=True):
             x.copy_(before)
         with torch.no_grad():
-            hidden = engine.steps._step(torch.tensor(rows))[0]
+            hidden = engine.steps._step(torch.tensor(rows).T)[0]
         # all but what is spare
         found.append([hidden, *(x[:-1].clone() for x in (cache.state, cache.tail, cache.pages))])
     for alone, padded in zip(*found, strict=True):
