@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..batch import Batch
+from ..batch import Batch, sent
 from .cache import PAGE, Cache
 from .request import Sequence, pages_for
 
@@ -21,15 +21,13 @@ class Paged:
         self.cache, self.starts = cache, batch.starts
         self.ends = [s.done + n for s, n in zip(sequences, batch.lengths, strict=True)]
         self.grid = ops.Grid(batch.starts, tuple(s.done - s.base for s in sequences), device)
-        self.slots = torch.tensor([s.slot for s in sequences], device=device)
+        self.slots = sent([s.slot for s in sequences], device)
         seen = [s.pages[: pages_for(end)] for s, end in zip(sequences, self.ends, strict=True)]
         width = max(map(len, seen))
         # pages past a sequence's own are never read: its length ends before them
-        self.table = torch.tensor(
-            [p + [0] * (width - len(p)) for p in seen], dtype=torch.int32, device=device
-        )
-        self.lengths = torch.tensor(self.ends, dtype=torch.int32, device=device)
-        counts = torch.tensor(batch.lengths, device=device)
+        self.table = sent([p + [0] * (width - len(p)) for p in seen], device).int()
+        self.lengths = sent(self.ends, device).int()
+        counts = sent(batch.lengths, device)
         owner = torch.arange(len(sequences), device=device)
         owner = owner.repeat_interleave(counts, output_size=len(batch.tokens))
         self.page = self.table[owner, batch.positions // PAGE].long()

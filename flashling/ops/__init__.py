@@ -10,13 +10,14 @@ from .norm import add_norm, group_norm_gate, norm
 from .op import op, using, wide
 from .rope import frequencies, queries_keys, rotary_table, rotate_half, rotate_pairs
 from .route import Choice, route
-from .sample import choose, gumbel, logprobs_of, philox
-from .sample.rows import Draw, Drawn, choose_rows, draw
+from .sample import Cut, choose, gumbel, logprobs_of, philox, pick
+from .sample.rows import Draw, Drawn, choose_rows, draw, signed
 
 __all__ = [
     "CHUNK",
     "Carry",
     "Choice",
+    "Cut",
     "Documents",
     "Draw",
     "Drawn",
@@ -45,6 +46,7 @@ __all__ = [
     "norm",
     "op",
     "philox",
+    "pick",
     "product",
     "quantise",
     "queries_keys",
@@ -52,6 +54,7 @@ __all__ = [
     "rotate_half",
     "rotate_pairs",
     "route",
+    "signed",
     "slopes",
     "swiglu",
     "using",
