@@ -19,13 +19,14 @@ from .rope import (
     turned_queries,
 )
 from .route import Choice, route
-from .sample import choose, gumbel, logprobs_of, philox
-from .sample.rows import Draw, Drawn, choose_rows, draw
+from .sample import Cut, choose, gumbel, logprobs_of, philox, pick
+from .sample.rows import Draw, Drawn, choose_rows, draw, signed
 
 __all__ = [
     "CHUNK",
     "Carry",
     "Choice",
+    "Cut",
     "Documents",
     "Draw",
     "Drawn",
@@ -56,6 +57,7 @@ __all__ = [
     "norm",
     "op",
     "philox",
+    "pick",
     "product",
     "quantise",
     "queries_keys",
@@ -63,6 +65,7 @@ __all__ = [
     "rotate_half",
     "rotate_pairs",
     "route",
+    "signed",
     "slopes",
     "swiglu",
     "turned_queries",
