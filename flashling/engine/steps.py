@@ -12,7 +12,6 @@ from torch import Tensor
 from .. import ops
 from ..batch import sent
 from ..model.ling import Ling
-from ..ops.fetch import join
 from .cache import Cache
 from .past import Stepping
 from .request import Sequence
@@ -36,7 +35,6 @@ class Recorded:
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.found = call(given)
-            join()
 
     def replay(self) -> None:
         """Run it once more."""

@@ -3,7 +3,6 @@
 from .exact import exactly, product
 from .experts import experts, swiglu
 from .experts import load as expert_load
-from .fetch import fetch
 from .lightning import CHUNK, Carry, Grid, lightning, lightning_decode, slopes
 from .linear import Fp8, Int4, Weight, linear, quantise
 from .mla import Documents, mla_absorbed, mla_expanded, mla_over, mla_paged
@@ -41,7 +40,6 @@ __all__ = [
     "exactly",
     "expert_load",
     "experts",
-    "fetch",
     "frequencies",
     "group_norm_gate",
     "gumbel",

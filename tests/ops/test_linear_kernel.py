@@ -165,7 +165,7 @@ def test_a_streamed_row_does_not_see_its_company() -> None:
 
 @pytest.mark.parametrize("blocks", [False, True])
 def test_the_library_agrees(blocks: bool) -> None:
-    x, weight = draw(33, 384, 256, blocks)
+    x, weight = draw(33, 512, 256, blocks)
     try:
         got = library(*quantise(x, weight.group), weight)
     except (RuntimeError, NotImplementedError, ValueError) as missing:
@@ -199,6 +199,7 @@ def test_the_choice_of_a_kernel() -> None:
     assert choose(129, o) is None and choose(129, shape(4096, 4096, blocks=True)) is None
     # not in whole sixteens, or in whole blocks
     assert choose(129, shape(40, 4096)) == choose(129, shape(2112, 4096, blocks=True)) == MANY
+    assert choose(129, shape(4096, 384, blocks=True)) == MANY
 
 
 @pytest.mark.parametrize("blocks", [False, True])

@@ -398,9 +398,11 @@ def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
     """The tile for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
     if rows > SOME_ROWS:
-        unit = weight.group or 16
-        is_theirs = weight.group is None or _has_blocks()
-        return None if is_theirs and outputs % unit == inputs % unit == 0 else MANY
+        if weight.group is None:
+            return None if outputs % 16 == inputs % 16 == 0 else MANY
+        # it reads the scales of a row of blocks in fours
+        fits = outputs % BLOCK == inputs % (4 * BLOCK) == 0
+        return None if fits and _has_blocks() else MANY
     parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
     # each tile of outputs reads all rows from the cache again: with many rows, twice as wide
     # tiles, if they still make one program for nearly every multiprocessor and not more
