@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class Recorded:
         self,
         call: Callable[[Tensor], tuple[Tensor, ...] | None],
         given: Tensor,
-        pool: tuple[int, int] | None = None,
+        pool: Any = None,
     ) -> None:
         self.given = given
         side = torch.cuda.Stream()
@@ -69,11 +70,17 @@ class Flight:
         return all(s is None for s in self.rows)
 
     def drop(self, s: Sequence) -> bool:
-        """Forget a sequence that leaves; whether it has a row."""
+        """Forget a sequence that leaves; whether it has a row here, which is one too many. That lies
+        behind what is kept, but if it began a chunk it has folded the one before: the same past,
+        with no open rows.
+        """
         at = next((i for i, row in enumerate(self.rows) if row is s), None)
-        if at is not None:
-            self.rows[at] = None
-        return at is not None
+        if at is None:
+            return False
+        self.rows[at] = None
+        if s.done - s.base == ops.CHUNK:
+            s.base = s.done
+        return True
 
     def land(self) -> list[ops.Drawn]:
         """What was drawn for each row, as soon as the device has done it."""
