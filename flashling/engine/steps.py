@@ -70,7 +70,7 @@ class Flight:
         return all(s is None for s in self.rows)
 
     def drop(self, s: Sequence) -> bool:
-        """Forget a sequence that leaves; whether it has a row here, which is one too many. That lies
+        """Forget one that leaves; whether it has a row here, which is one too many. That lies
         behind what is kept, but if it began a chunk it has folded the one before: the same past,
         with no open rows.
         """
