@@ -56,9 +56,8 @@ class Engine:
         self.running: list[Sequence] = []
         self._told: list[Event] = []
         self._coming: tuple[Ling, bytes] | None = None
-        # a step whose tokens the host has not seen
+        # the step in the air; whether all that wait would wait on, were they asked again
         self._flight: Flight | None = None
-        # whether all that wait would wait on, were they asked again
         self._is_settled = False
         self._next = 0
 
@@ -132,8 +131,7 @@ class Engine:
             if s.left == 1 and self.drafts:
                 most = min(self.drafts, room_for_drafts(s))
                 s.drafts = propose(s.tokens, most) or s.drafts[:most]
-        steps = plan(self.running, self.budget)
-        if steps:
+        if steps := plan(self.running, self.budget):
             self._run(steps)
 
     def _ahead(self) -> Flight | None:
@@ -204,7 +202,6 @@ class Engine:
             self._finish(s, event)
 
     def _end(self, s: Sequence) -> int:
-        """How many tokens a sequence can have."""
         return min(s.most, self._limit())
 
     def _limit(self) -> int:
@@ -217,22 +214,16 @@ class Engine:
         if s.slot is None:
             self.waiting.remove(s)
             return
-        self._leave_flight(s)
+        if self._flight is not None:
+            self._flight.drop(s)
         if event.finish in ("stop", "length") and s.done > 0:
             self.room.keep(s, over=len(s.prompt) - 1, is_parked=bool(s.request.session))
         self._release(s)
 
-    def _leave_flight(self, s: Sequence) -> None:
-        """The row that a sequence has in the air is one too many. It lies behind what is kept, but
-        if it began a chunk it has folded the one before: the same past, with no open rows.
-        """
-        is_full = s.done - s.base == ops.CHUNK
-        if self._flight is not None and self._flight.drop(s) and is_full:
-            s.base = s.done
-
     def _release(self, s: Sequence) -> None:
         self._is_settled = False
-        self._leave_flight(s)
+        if self._flight is not None:
+            self._flight.drop(s)
         self.running.remove(s)
         self.room.leave(s)
 

@@ -19,8 +19,8 @@ from .steps import SIZES
 LEAST, USUAL = 1024, 4096
 # lost to the allocator: a part of what is free
 SLACK = 0.02
-# nodes and arguments of one recorded step
-BYTES_PER_GRAPH = 32 << 20
+# nodes and arguments of one recorded step; all compute in one pool
+BYTES_PER_GRAPH = 16 << 20
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,10 +23,16 @@ SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 25
 
 class Recorded:
     """A call on tensors as a CUDA graph, and the tensors: what it reads must live as long. The call
-    runs twice before it is recorded, so that every kernel is compiled.
+    runs twice before it is recorded, so that every kernel is compiled. pool: the memory that it
+    computes in, which graphs may share that never run at once.
     """
 
-    def __init__(self, call: Callable[[Tensor], tuple[Tensor, ...] | None], given: Tensor) -> None:
+    def __init__(
+        self,
+        call: Callable[[Tensor], tuple[Tensor, ...] | None],
+        given: Tensor,
+        pool: Any = None,
+    ) -> None:
         self.given = given
         side = torch.cuda.Stream()
         with torch.cuda.stream(side):
@@ -33,7 +40,7 @@ class Recorded:
                 call(given)
         torch.cuda.current_stream().wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, pool=pool):
             self.found = call(given)
 
     def replay(self) -> None:
@@ -63,11 +70,17 @@ class Flight:
         return all(s is None for s in self.rows)
 
     def drop(self, s: Sequence) -> bool:
-        """Forget a sequence that leaves; whether it has a row."""
+        """Forget one that leaves; whether it has a row here, which is one too many. That lies
+        behind what is kept, but if it began a chunk it has folded the one before: the same past,
+        with no open rows.
+        """
         at = next((i for i, row in enumerate(self.rows) if row is s), None)
-        if at is not None:
-            self.rows[at] = None
-        return at is not None
+        if at is None:
+            return False
+        self.rows[at] = None
+        if s.done - s.base == ops.CHUNK:
+            s.base = s.done
+        return True
 
     def land(self) -> list[ops.Drawn]:
         """What was drawn for each row, as soon as the device has done it."""
@@ -87,6 +100,9 @@ class Steps:
         self.model, self.cache = model, cache
         self.device = model.head.device
         self._recorded: dict[tuple[int, bool], Recorded] = {}
+        is_cuda = self.device.type == "cuda"
+        # logits of many rows are large
+        self._pool = torch.cuda.graph_pool_handle() if is_cuda else None
         # runs the rows that were launched last, one token further each time
         self._run: Callable[[], tuple[Tensor, ...]]
 
@@ -116,7 +132,8 @@ class Steps:
         if (size, is_cut) not in self._recorded:
             # nobody's rows: what runs before the recording must change no sequence
             nobody = _laid([], size, self.cache.spare_slot).to(self.device)
-            self._recorded[size, is_cut] = Recorded(partial(self._step, is_cut=is_cut), nobody)
+            call = partial(self._step, is_cut=is_cut)
+            self._recorded[size, is_cut] = Recorded(call, nobody, self._pool)
         step = self._recorded[size, is_cut]
         step.given.copy_(sent(given, self.device))
 

@@ -7,7 +7,8 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
+from collections.abc import Sequence as Items
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
@@ -35,8 +36,8 @@ from flashling.engine import engine as engines
 from flashling.engine.drafts import propose
 from flashling.engine.engine import Engine
 from flashling.engine.records import unpack
-from flashling.engine.request import Event, Request, Usage
-from flashling.engine.steps import Steps
+from flashling.engine.request import Event, Request, Sequence, Usage
+from flashling.engine.steps import Flight, Steps
 from flashling.engine.store import Store
 from flashling.engine.tiers import Host, Tiers
 from flashling.model import oracle
@@ -178,8 +179,12 @@ class Machine(RuleBasedStateMachine):
         self.hurt: set[Path] = set()
         # a clock of its own, and no write is left behind a step: the same choices do the same
         self.clock = count()
-        self.patch = mock.patch.object(engines, "propose", self._propose)
-        self.patch.start()
+        self.patches = [
+            mock.patch.object(engines, "propose", self._propose),
+            mock.patch.object(Flight, "drop", self._dropped(Flight.drop)),
+        ]
+        for patch in self.patches:
+            patch.start()
 
     @initialize(
         sizes=st.fixed_dictionaries(
@@ -421,7 +426,8 @@ class Machine(RuleBasedStateMachine):
                 self._check_sessions()
                 self.engine.close()
         finally:
-            self.patch.stop()
+            for patch in self.patches:
+                patch.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _step(self) -> None:
@@ -430,7 +436,6 @@ class Machine(RuleBasedStateMachine):
         after = self.engine._flight
         if after is not None and before is not None and len(after.rows) == len(before.rows):
             self.seen["ran ahead"] += 1
-            self.seen["a row too many"] += None in after.rows
         self.engine.room.tiers.flush()
         for e in events:
             self._hear(e)
@@ -500,6 +505,16 @@ class Machine(RuleBasedStateMachine):
             assert record is not None and unpack(record.tokens) == tokens
             self.seen["parked"] += 1
 
+    def _dropped(self, drop: Callable[[Flight, Sequence], bool]) -> Callable[..., bool]:
+        """What a sequence does that leaves a step in the air, counted."""
+
+        def counted(flight: Flight, s: Sequence) -> bool:
+            found = drop(flight, s)
+            self.seen["a row too many"] += found
+            return found
+
+        return counted
+
     def _propose(self, tokens: list[int], most: int) -> list[int]:
         """Drafts that are mostly right: what the oracle says next, with a slip now and then; never
         a broken token, whose row would break those before it in the same step.
@@ -515,7 +530,7 @@ class Machine(RuleBasedStateMachine):
         return []
 
 
-def _hurt(files: Sequence[Path], how: str, pick: int, place: int) -> Path | None:
+def _hurt(files: Items[Path], how: str, pick: int, place: int) -> Path | None:
     """Lose or damage one of the files, as a machine that stops or a disk that lies might; which."""
     if not files:
         return None
