@@ -12,7 +12,7 @@ library's matrix product, or to the same kernel with square tiles where scales c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..device import current
 from ..overlap import OVERLAP, wait_for_inputs
 from . import BLOCK, FLOAT8, Fp8, Weight
 from . import TINY as SMALLEST
@@ -35,8 +36,6 @@ from .int4_triton import linear as int4_linear
 FEW_ROWS, FEW_INPUTS = 1, 4096
 # up to so many rows one column of tiles holds them all, so that the weight is read once
 SOME_ROWS = 128
-# of an H200; a wrong number costs time, never bits
-MULTIPROCESSORS = 132
 # what one program of few rows takes at a time: two such in flight for each of two programs hide
 # the latency of a multiprocessor's share of the bandwidth (about 32 KiB) twice
 FEW_TILE_BYTES = 16384
@@ -44,8 +43,6 @@ FEW_TILE_BYTES = 16384
 STEP = BLOCK
 # a part of the inputs shorter than this gains less than the second pass costs
 SHORTEST_PART = 1024
-# shared memory of a multiprocessor that programs can have
-SHARED_BYTES = 220 * 1024
 # tiles of rows that share a tile of outputs before the next, for the cache
 TOGETHER = 8
 
@@ -345,6 +342,8 @@ def linear(
         return F.linear(x, weight)
     if x.dtype != torch.bfloat16 or (torch.is_grad_enabled() and x.requires_grad):
         return vars(linear_op)["body"](x, weight)
+    if isinstance(weight, Fp8) and not current().has_e4m3:
+        return vars(linear_op)["body"](x, weight)
     if isinstance(weight, Int4):
         assert not isinstance(tile, (Few, Stream))
         found = int4_linear(x, weight, tile)
@@ -368,20 +367,23 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
     if rows <= FEW_ROWS and inputs <= FEW_INPUTS:
         tall = min(FEW_TILE_BYTES // triton.next_power_of_2(inputs), BLOCK)
         # four programs of one tile each fit a multiprocessor and have it all on its way at once
-        is_small = triton.cdiv(outputs, tall) <= 4 * MULTIPROCESSORS
+        is_small = triton.cdiv(outputs, tall) <= 4 * current().multiprocessors
         # the other programs of a multiprocessor fill the time better than a pipeline of one's own
         return Few(tall, per_sm=None if is_small else 4, stages=1)
     if rows > SOME_ROWS:
         fits = weight.group is None and outputs % 16 == 0 and inputs % 16 == 0
-        return None if fits else MANY
+        most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
+        return None if fits else replace(MANY, stages=most)
     parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
     # each tile of outputs reads all rows from the cache again: with many rows, twice as wide
     # tiles, if they still make one program for nearly every multiprocessor and not more
-    wide = 128 if rows > 32 and 96 <= triton.cdiv(outputs, 128) * parts <= MULTIPROCESSORS else 64
+    gpu, programs = current(), triton.cdiv(outputs, 128) * parts
+    near = 3 * gpu.multiprocessors // 4 <= programs <= gpu.multiprocessors
+    wide = 128 if rows > 32 and near else 64
     # as many stages as let all programs run at once
     programs = triton.cdiv(outputs, wide) * parts
-    together = min(triton.cdiv(programs, MULTIPROCESSORS), 3)
-    stages = min(SHARED_BYTES // together // ((wide + tall) * STEP), 6)
+    together = min(triton.cdiv(programs, gpu.multiprocessors), 3)
+    stages = gpu.stages((wide + tall) * STEP, 6, together)
     return Stream(wide, tall, parts, warps=wide // 16, stages=stages)
 
 
@@ -392,7 +394,7 @@ def splits(outputs: int, inputs: int) -> int:
     """
     tiles, parts = triton.cdiv(outputs, 64), 1
     while (
-        2 * parts * tiles <= 2 * MULTIPROCESSORS
+        2 * parts * tiles <= 2 * current().multiprocessors
         and inputs % (2 * parts * STEP) == 0
         and inputs >= 2 * parts * SHORTEST_PART
     ):
@@ -411,7 +413,7 @@ def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
     across, wide = _padded(inputs, width)
     y = x.new_empty(len(x), outputs)
     tiles = triton.cdiv(outputs, tile.rows)
-    programs = min(tiles, MULTIPROCESSORS * tile.per_sm) if tile.per_sm else tiles
+    programs = min(tiles, current().multiprocessors * tile.per_sm) if tile.per_sm else tiles
     _few[(programs,)](
         *(x, weight.numbers, weight.scale, y, x.stride(0), outputs),
         INPUTS=inputs,
