@@ -208,7 +208,9 @@ def test_every_choice_fits_the_device(blocks: bool) -> None:
             tile = choose(rows, shape(outputs, inputs, blocks))
             if isinstance(tile, Stream):
                 assert tile.rows >= max(rows, 16) and tile.stages >= 3
-                assert tile.stages * (tile.outputs + tile.rows) * 128 <= device.KINDS[90].program_bytes
+                assert (
+                    tile.stages * (tile.outputs + tile.rows) * 128 <= device.KINDS[90].program_bytes
+                )
                 assert inputs % (tile.splits * 128) == 0 or tile.splits == 1
                 found.add(tile.splits)
         # the order of a sum asks nothing of the rows

@@ -218,7 +218,7 @@ def _few(
         _few_products(block, rows, row_sizes, y, far, outputs, T)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _stream(
     numbers,
     scale,
@@ -284,7 +284,7 @@ def _stream(
     tl.store(y + at, total, mask=is_row[:, None] & is_out[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _add_parts(
     parts,
     scale,

@@ -172,7 +172,11 @@ def _shares(length, most, SIZE: tl.constexpr, SPLITS: tl.constexpr):
     return count, tl.maximum(tl.cdiv(count, SPLITS), 1)
 
 
-@triton.jit
+# a launch is not to differ by where a step's tables happen to lie, or how wide they are
+@triton.jit(
+    do_not_specialize=["table_row", "most"],
+    do_not_specialize_on_alignment=["table", "lengths"],
+)
 def _attend_part(
     seen,
     turned,
@@ -252,7 +256,7 @@ def _attend_part(
     tl.store(to, acc, (h < HEADS)[None, :] & (r < RANK)[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["most"], do_not_specialize_on_alignment=["lengths"])
 def _join_parts(
     parts,
     peak,
