@@ -36,7 +36,8 @@ def read(
 ) -> Ling:
     """The model in the folder `path` on `device`: linear weights and experts that are stored in
     e4m3 (scales per channel or in 128x128 blocks) or in int4 (groups of 32) stay so, everything
-    else is unpacked into `dtype`; e4m3 too on GPUs before sm_89, which do not compute with it. Raises CheckpointError naming file and tensor.
+    else is unpacked into `dtype`; e4m3 too on GPUs before sm_89, which do not compute with it.
+    Raises CheckpointError naming file and tensor.
     """
     config = ModelConfig.read(path, **overrides)
     source = Source(Path(path), config)

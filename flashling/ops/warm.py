@@ -16,6 +16,7 @@ from triton import AsyncCompileMode, JITFunction
 from .op import using
 
 Progress = Callable[[int, int], None]
+PACKAGE = "flashling.ops."
 
 
 @dataclass
@@ -58,6 +59,8 @@ def compile_kernels(
         _launching_nothing(see),
         using("cuda"),
         torch.no_grad(),
+        # what the framework compiles by itself has no use for tensors without numbers
+        torch.compiler.set_stance("force_eager"),
     ):
         for call in calls:
             call()
@@ -88,6 +91,3 @@ def _launching_nothing(see: Callable[[str, Any], None]) -> Iterator[None]:
         yield
     finally:
         JITFunction.run = run
-
-
-PACKAGE = __package__ + "."

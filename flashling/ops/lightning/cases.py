@@ -12,7 +12,7 @@ def _fresh(m: Maker, lengths: list[int], heads: int, width: int):
     starts = (0, *accumulate(lengths))
     grid = Grid(starts, (0,) * len(lengths), m.device)
     q, k, v = (m(starts[-1], heads, width, scale=0.5) for _ in range(3))
-    return q, k, v, slopes(heads, 3, 32), grid
+    return q, k, v, slopes(heads, 3, 32).to(m.device), grid
 
 
 def _carried(m: Maker, lengths: list[int], tails: list[int], heads: int, width: int):
@@ -25,7 +25,7 @@ def _carried(m: Maker, lengths: list[int], tails: list[int], heads: int, width: 
         torch.arange(1, slots, device=m.device),
     )
     q, k, v = (m(starts[-1], heads, width, scale=0.5) for _ in range(3))
-    return q, k, v, slopes(heads, 3, 32), grid, carry
+    return q, k, v, slopes(heads, 3, 32).to(m.device), grid, carry
 
 
 def _rows(m: Maker, sequences: int, heads: int, width: int):

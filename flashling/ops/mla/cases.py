@@ -59,7 +59,9 @@ cases = [
     Case(mla_paged, "decode_4", lambda m: _paged(m, [4096, 100, 4000, 2048], 32, FULL), "full"),
     Case(mla_paged, "decode_64", lambda m: _paged(m, [4096] * 64, 32, FULL), "full"),
     *(
-        Case(mla_paged, f"decode_128k_{n}", lambda m, n=n: _paged(m, [131072] * n, 32, FULL), "full")
+        Case(
+            mla_paged, f"decode_128k_{n}", lambda m, n=n: _paged(m, [131072] * n, 32, FULL), "full"
+        )
         for n in (1, 16)
     ),
 ]
