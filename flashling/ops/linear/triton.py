@@ -22,13 +22,14 @@ from torch import Tensor
 
 from ..device import current
 from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import rounded
 from . import BLOCK, FLOAT8, Fp8, Weight
 from . import TINY as SMALLEST
 from . import TOP as LARGEST
 from . import linear as linear_op
 from . import quantise as quantise_op
 from .int4 import Int4
-from .int4_triton import Few4, Stream4
+from .int4_triton import Few4, Stream4, unpacked
 from .int4_triton import linear as int4_linear
 
 # up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row).
@@ -102,7 +103,15 @@ def _quantised(x):
     """x [G, W] float32 -> e4m3 numbers [G, W] and scales [G], as the op's body."""
     scale = tl.maximum(tl.div_rn(tl.max(tl.abs(x), 1), TOP), TINY)
     # no magnitude over its own largest rounds above the top, so nothing is clamped
-    return _rounded(tl.div_rn(x, scale[:, None])), scale
+    if INTERPRETED:
+        q = tl.div_rn(x, scale[:, None])
+    else:
+        # one step from the product with the reciprocal to the quotient, for a third of a
+        # division: equal after rounding for every pair of bfloat16 mantissas (tests/ops)
+        inverse = (1.0 / scale)[:, None]
+        q = x * inverse
+        q = tl.fma(tl.fma(-q, scale[:, None], x), inverse, q)
+    return _rounded(q), scale
 
 
 @triton.jit
@@ -271,8 +280,8 @@ def _stream(
         if BLOCKED:
             group = start // K
             sizes = tl.load(x_scale + row * (INPUTS // K) + group, mask=is_row, other=0.0)
-            sizes = sizes[None, :] if IS_SWAPPED else sizes[:, None]
-            total += tl.dot(a, b) * sizes * tl.load(scale + tile * O // K * (INPUTS // K) + group)
+            sizes *= tl.load(scale + tile * O // K * (INPUTS // K) + group)
+            total += tl.dot(a, b) * (sizes[None, :] if IS_SWAPPED else sizes[:, None])
         else:
             # a tensor core keeps about 14 bits of a sum: after K products it is added in float32
             total = tl.dot(a, b, total, max_num_imprecise_acc=K)
@@ -281,6 +290,7 @@ def _stream(
         total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
         total *= tl.load(scale + out, mask=is_out, other=0.0)[None, :]
     at = (part * rows + row).to(tl.int64)[:, None] * outputs + out[None, :]
+    total = rounded(total, y.dtype.element_ty)
     tl.store(y + at, total, mask=is_row[:, None] & is_out[None, :])
 
 
@@ -307,7 +317,7 @@ def _add_parts(
         total += tl.load(parts + part * rows * outputs + at, mask=is_out, other=0.0)
     if not BLOCKED:
         total = total * tl.load(x_scale + row) * tl.load(scale + out, mask=is_out, other=0.0)
-    tl.store(y + at, total, mask=is_out)
+    tl.store(y + at, rounded(total, y.dtype.element_ty), mask=is_out)
 
 
 def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
@@ -348,17 +358,26 @@ def linear(
         assert not isinstance(tile, (Few, Stream))
         found = int4_linear(x, weight, tile)
         # more rows than a tile of the tensor cores: unpacking once is little beside the product
-        return F.linear(x, weight.unpack(x.dtype)) if found is None else found
+        return F.linear(x, unpacked(weight, x.dtype)) if found is None else found
     assert not isinstance(tile, (Few4, Stream4))
     tile = tile or choose(len(x), weight)
     if not len(x):
         return x.new_empty(0, weight.shape[0])
     if isinstance(tile, Few):
         return few(x, weight, tile)
-    numbers, scale = quantise(x, weight.group)
+    return product(*quantise(x, weight.group), weight, x.dtype, tile)
+
+
+def product(
+    numbers: Tensor, scale: Tensor, weight: Fp8, dtype: torch.dtype, tile: Stream | None = None
+) -> Tensor:
+    """Quantised rows (numbers [T, I], scale [T] or [T, I / 128]) times an e4m3 weight [O, I]^T ->
+    [T, O] in `dtype`, on the tensor cores; by `tile`, else as suits the number of rows.
+    """
+    tile = tile or on_tensor_cores(len(numbers), weight)
     if tile is None:
         return library(numbers, scale, weight)
-    return stream(numbers, scale, weight, tile, x.dtype)
+    return stream(numbers, scale, weight, tile, dtype)
 
 
 def choose(rows: int, weight: Fp8) -> Few | Stream | None:
@@ -370,6 +389,12 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
         is_small = triton.cdiv(outputs, tall) <= 4 * current().multiprocessors
         # the other programs of a multiprocessor fill the time better than a pipeline of one's own
         return Few(tall, per_sm=None if is_small else 4, stages=1)
+    return on_tensor_cores(rows, weight)
+
+
+def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
+    """The tile for so many rows of a weight; None is the library's."""
+    outputs, inputs = weight.shape
     if rows > SOME_ROWS:
         fits = weight.group is None and outputs % 16 == 0 and inputs % 16 == 0
         most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
@@ -433,9 +458,7 @@ def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
 
 
 def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: torch.dtype) -> Tensor:
-    """Quantised rows (numbers [T, I], scale [T] or [T, I / 128]) times an e4m3 weight [O, I]^T ->
-    [T, O] in `dtype`.
-    """
+    """As `product`, by the kernel with a tile."""
     outputs, inputs = weight.shape
     rows, parts, is_blocked = len(numbers), tile.splits, weight.group is not None
     assert numbers.is_contiguous() and scale.is_contiguous() and weight.numbers.is_contiguous()
