@@ -26,6 +26,8 @@ ROWS: dict[str, tuple[int, ...]] = {
     "queries_keys": (0, 3, 4),
     "rotate_half": (0, 1, 2),
     "rotate_pairs": (0, 1, 2),
+    "turned_queries": (0, 1, 2),
+    "latent_rows": (0, 3, 4),
     "quantise": (0,),
     "linear": (0,),
     "swiglu": (0,),

@@ -123,4 +123,5 @@ PEERS: dict[str, Callable[..., Peer | None]] = {
     "lightning": _lightning,
     "lightning_decode": _lightning_decode,
 }
-COMPILED = ("add_norm", "group_norm_gate", "queries_keys", "swiglu", "quantise", "route")
+COMPILED = ("add_norm", "group_norm_gate", "queries_keys", "turned_queries")
+COMPILED += ("latent_rows", "swiglu", "quantise", "route")
