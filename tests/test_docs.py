@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from benchmarks import docs
+from benchmarks import docs, kernels
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,6 +22,35 @@ def words(page: str) -> list[str]:
 def test_the_page_is_up_to_date(name: str) -> None:
     found = (docs.DOCS / name).read_text("utf-8")
     assert words(found) == words(docs.PAGES[name]()), f"docs/{name} is old; run make docs"
+
+
+def test_the_page_of_kernels_has_every_op() -> None:
+    page = kernels.page()
+    assert not [op.__name__ for _, op in docs.all_ops() if f"| `{op.__name__}` |" not in page]
+
+
+def test_a_gpus_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {
+        "device": "A GPU",
+        "command": "make bench",
+        "commit": "abc",
+        "torch": "2",
+        "seconds": 9,
+    }
+    about |= {"compiled_s": 3, "ceilings": {"read_tb_per_s": 4.5, "launch_us": 1.0}}
+    row = {"op": "norm", "case": "prefill", "how": "triton:norm", "us": 30.5, "gb_per_s": 4000}
+    row |= {"limit": "bytes", "of_limit": 0.925, "same_bits": True}
+    peers = [{"name": "F.rms_norm", "us": 44}, {"name": "fla", "failed": "no"}]
+    rows = [row, *(row | {"peer": p} for p in peers), {**row, "wrong": "relative error nan"}]
+    (tmp_path / "ops-a-gpu.json").write_text(json.dumps({"about": about, "rows": rows}))
+    monkeypatch.setattr(kernels, "RESULTS", tmp_path)
+    tables = kernels.page().split("## A GPU")[1]
+    start = "| prefill | `triton:norm` | 30.5 | 4000 |  | bytes | 92 % | yes |"
+    assert f"{start}  |" in tables and f"{start} 44 (F.rms_norm) |" in tables
+    assert f"{start} fla: does not run here |" in tables
+    assert "wrong: relative error nan" in tables
+    widths = {line.count("|") for line in tables.splitlines() if line.startswith("|")}
+    assert widths == {10}
 
 
 def called(program: str) -> list[str]:
