@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from flashling.ops.cases import Case, Maker, all_cases
+from flashling.ops.device import slug
 from flashling.ops.linear import Fp8, Int4
 
 from . import clock
@@ -114,11 +115,6 @@ def _commit() -> str:
         return git("rev-parse", "--short=10", "HEAD") + ("-changed" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def slug(name: str) -> str:
-    """A name for a file: lower case, words joined by dashes."""
-    return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
 def _compile(cases: Sequence[Case]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -58,6 +59,11 @@ def pretend(device: Device) -> None:
     """
     global _pretended
     _pretended = device
+
+
+def slug(name: str) -> str:
+    """A name for a file: lower case, words joined by dashes."""
+    return "-".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
 @cache

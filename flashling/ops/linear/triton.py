@@ -23,6 +23,7 @@ from torch import Tensor
 from ..device import current
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded
+from ..tuned import tuned
 from . import BLOCK, FLOAT8, Fp8, Weight
 from . import TINY as SMALLEST
 from . import TOP as LARGEST
@@ -384,12 +385,19 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
     """The kernel for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
     if rows <= FEW_ROWS and inputs <= FEW_INPUTS:
+        if found := tuned("few", shape_of(weight), rows, Few):
+            return found
         tall = min(FEW_TILE_BYTES // triton.next_power_of_2(inputs), BLOCK)
         # four programs of one tile each fit a multiprocessor and have it all on its way at once
         is_small = triton.cdiv(outputs, tall) <= 4 * current().multiprocessors
         # the other programs of a multiprocessor fill the time better than a pipeline of one's own
         return Few(tall, per_sm=None if is_small else 4, stages=1)
     return on_tensor_cores(rows, weight)
+
+
+def shape_of(weight: Fp8) -> str:
+    """A weight as the tuned tiles name it."""
+    return "x".join(map(str, weight.shape)) + (" blocks" if weight.group else "")
 
 
 def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
@@ -399,6 +407,8 @@ def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
         fits = weight.group is None and outputs % 16 == 0 and inputs % 16 == 0
         most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
         return None if fits else replace(MANY, stages=most)
+    if found := tuned("stream", shape_of(weight), rows, Stream):
+        return found
     parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
     # each tile of outputs reads all rows from the cache again: with many rows, twice as wide
     # tiles, if they still make one program for nearly every multiprocessor and not more
