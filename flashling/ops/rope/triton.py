@@ -231,9 +231,10 @@ def _latent_rows(
     wait_for_inputs()
     row = x + t * stride
     if tl.program_id(1) == 1:
-        d = tl.arange(0, WIDE_COLUMNS)
-        y = _normed(row, q_norm, eps, d, WIDE)
-        tl.store(q + t * WIDE + d, y.to(q.dtype.element_ty), d < WIDE)
+        # names of its own: those of both branches would have to be of one shape
+        i = tl.arange(0, WIDE_COLUMNS)
+        z = _normed(row, q_norm, eps, i, WIDE)
+        tl.store(q + t * WIDE + i, z.to(q.dtype.element_ty), i < WIDE)
     else:
         d, k = tl.arange(0, RANK_COLUMNS), tl.arange(0, TURNED_COLUMNS)
         y = _normed(row + WIDE, kv_norm, eps, d, RANK)
