@@ -17,11 +17,37 @@ COLUMNS = "| case | runs | microseconds | GB/s | TFLOP/s | limit | of limit | sa
 def page() -> str:
     """The page, with a table for each GPU of which there are results."""
     parts = [WORDS.read_text("utf-8").strip()]
+    parts += _compiled(RESULTS / "compiled.json")
     for path in sorted(RESULTS.glob("ops-*.json")):
         found = json.loads(path.read_text("utf-8"))
         if "ceilings" in found["about"]:
             parts += _measured(path, found)
     return "\n\n".join(parts) + "\n"
+
+
+def _compiled(path: Path) -> Iterator[str]:
+    if not path.exists():
+        return
+    found = json.loads(path.read_text("utf-8"))
+    about = found["about"]
+    yield "## What the compiler makes of them"
+    yield (
+        f"`{about['command']}` at {about['commit']}, on {about['cores']} cores of the machine of "
+        f"{about['device']}: all kernels that serving the full model needs, compiled anew for GPUs "
+        "at hand or not, with the tiles chosen there."
+    )
+    lines = ["| GPU | weights | kernels | seconds | most shared memory | spilled | amiss |"]
+    lines.append("| --- " * 7 + "|")
+    for row in found["rows"]:
+        name, most = max(row["most"].items(), key=lambda x: x[1]["shared"])
+        spills = [f"{n} {u['spilled']}" for n, u in row["most"].items() if u["spilled"]]
+        amiss = [f"{n} does not compile" for n in row["failed"]]
+        amiss += [f"{n} does not fit" for n in row["too_large"]]
+        kind = f"sm_{row['kind']}" if row["kind"] != "here" else "here"
+        cells = [kind, row["recipe"], row["kernels"], row["seconds"]]
+        cells += [f"{most['shared']} ({name})", ", ".join(spills), ", ".join(amiss)]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    yield "\n".join(lines)
 
 
 def _measured(path: Path, found: Row) -> Iterator[str]:

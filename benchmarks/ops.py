@@ -72,8 +72,10 @@ def main(*arguments: str) -> int:
     print(line(dict(zip(COLUMNS, COLUMNS, strict=True))))
     with torch.no_grad():
         for case in cases:
-            rows.append({"op": case.op.__name__, "case": case.name} | measure(case))
+            rows.append({"op": case.op.__name__, "case": case.name} | _tried(measure, case))
             print(line(rows[-1]), flush=True)
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
     facts["seconds"] = round(time.perf_counter() - begin)
     name = slug(facts["device"]) if device.type == "cuda" else "cpu"
     path = Path(options.get("out", RESULTS)) / f"ops-{name}.json"
@@ -139,6 +141,14 @@ def _compile(cases: Sequence[Case]) -> float:
 def kernel(op: Callable[..., Any], kind: str) -> str:
     """What runs an op on a device: its kernel, "compile", or "body"."""
     return vars(op)["kernels"].get(kind, "body").lstrip(".")
+
+
+def _tried(measure: Callable[[Case], Row], case: Case) -> Row:
+    """A row even where a kernel does not compile or memory ends: the others still run."""
+    try:
+        return measure(case)
+    except Exception as error:
+        return {"how": "", "wrong": f"{type(error).__name__}: {str(error).strip()[:200]}"}
 
 
 def on_cpu(case: Case) -> Row:

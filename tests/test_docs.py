@@ -53,6 +53,18 @@ def test_a_gpus_results_become_tables(tmp_path: Path, monkeypatch: pytest.Monkey
     assert widths == {10}
 
 
+def test_what_was_compiled_becomes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {"device": "A CPU", "command": "compile", "commit": "abc", "cores": 16}
+    most = {"a": {"shared": 10, "registers": 9, "spilled": 0}}
+    most |= {"b": {"shared": 20, "registers": 9, "spilled": 8}}
+    row = {"kind": 121, "recipe": "fp8", "kernels": 2, "seconds": 3.5, "most": most}
+    row |= {"failed": {"c": 1}, "too_large": ["b"]}
+    (tmp_path / "compiled.json").write_text(json.dumps({"about": about, "rows": [row]}))
+    monkeypatch.setattr(kernels, "RESULTS", tmp_path)
+    line = "| sm_121 | fp8 | 2 | 3.5 | 20 (b) | b 8 | c does not compile, b does not fit |"
+    assert line in kernels.page()
+
+
 def called(program: str) -> list[str]:
     """First words after `program` in the README's code blocks; flags do not count."""
     blocks = re.findall(r"^```.*?^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
