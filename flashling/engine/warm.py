@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
+from itertools import product
 from time import perf_counter
 from typing import Any
 
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 from ..batch import Batch
 from ..model.ling import Ling
 from .cache import PAGE, Cache
-from .past import Paged, Stepping
+from .past import Paged
 from .request import Request, Sequence, Usage, pages_for
-from .steps import SIZES
+from .steps import SIZES, Steps, laid
 
 # rows of a step with prompts: kernels differ by ranges of them, and by whether 16 divides them
 ROWS = (2, 4, 5, 9, 16, 17, 32, 33, 48, 64, 65, 96, 100, 128, 129, 200, 256, 500, 512, 1000)
@@ -48,8 +49,9 @@ def calls(model: Ling) -> Iterator[Callable[[], Any]]:
     """
     shadow = _shadow(model)
     cache = Cache(shadow.config, max(SIZES), 2 * max(ROWS) // PAGE, shadow.dtype, "meta")
-    for count in SIZES:
-        yield partial(_step, shadow, cache, count)
+    steps = Steps(shadow, cache)
+    for count, is_cut in product(SIZES, (False, True)):
+        yield partial(steps.step, laid([], count, cache.spare_slot).to("meta"), is_cut)
     for rows in ROWS:
         yield partial(_prompt, shadow, cache, (rows,))
     # two prompts, one of them going on; and a prompt beside a single row
@@ -68,13 +70,6 @@ def _shadow(model: Ling) -> Ling:
     shadow = deepcopy(model, memo | {i: nn.ModuleList() for i in rest})
     shadow.layers = nn.ModuleList(deepcopy(layer, memo) for layer in layers.values())
     return shadow.eval()
-
-
-def _step(model: Ling, cache: Cache, count: int) -> None:
-    given = torch.zeros(4, count, dtype=torch.int64, device="meta")
-    tokens, slots, lengths, tails = given
-    past = Stepping(cache, slots, lengths.int(), tails.int())
-    model.logits(model(past.batch(tokens), past))
 
 
 def _prompt(model: Ling, cache: Cache, counts: tuple[int, ...]) -> None:

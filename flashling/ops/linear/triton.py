@@ -2,7 +2,7 @@
 
 Few rows (decode) are bound by reading the weight: one kernel quantises the rows in registers and
 multiplies without tensor cores. Some rows stream the weight through tensor cores; many go to the
-library's matrix product, or to the same kernel with square tiles where scales come in blocks.
+library's matrix product, or to the same kernel with square tiles where that does not fit.
 """
 
 # this file hides the package of its name from the checker
@@ -84,7 +84,7 @@ class Stream:
     is_swapped: bool = True
 
 
-# many rows where the library has no product; a thread holds two rows' scales this way round
+# many rows of a weight that is not in whole blocks; a thread holds two rows' scales this way round
 MANY = Stream(128, 128, 1, is_swapped=False)
 
 
@@ -404,8 +404,10 @@ def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
     """The tile for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
     if rows > SOME_ROWS:
-        fits = weight.group is None and outputs % 16 == 0 and inputs % 16 == 0
+        unit = weight.group or 16
+        is_theirs = weight.group is None or _has_blocks()
         most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
+        fits = is_theirs and outputs % unit == inputs % unit == 0
         return None if fits else replace(MANY, stages=most)
     if found := tuned("stream", shape_of(weight), rows, Stream):
         return found
@@ -420,6 +422,11 @@ def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
     together = min(triton.cdiv(programs, gpu.multiprocessors), 3)
     stages = gpu.stages((wide + tall) * STEP, 6, together)
     return Stream(wide, tall, parts, warps=wide // 16, stages=stages)
+
+
+def _has_blocks() -> bool:
+    """Whether the library multiplies with scales by block: on Hopper it does."""
+    return current().capability == (9, 0)
 
 
 def splits(outputs: int, inputs: int) -> int:
@@ -505,17 +512,25 @@ def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: tor
 
 
 def library(numbers: Tensor, scale: Tensor, weight: Fp8) -> Tensor:
-    """Rows quantised whole (numbers [T, I], scale [T]) times a weight with a scale per output ->
-    [T, O] bfloat16 by the framework's own product; O and I are multiples of 16.
+    """Quantised rows (numbers [T, I], scale [T] or [T, I / 128]) times an e4m3 weight [O, I]^T ->
+    [T, O] bfloat16 by the framework's own product.
     """
+    rows, by_row, by_output = len(numbers), scale[:, None], weight.scale[None, :]
+    if weight.group is not None:
+        # it wants rows in sixteens, and the scales of a group side by side
+        more = -rows % 16
+        if more:
+            numbers = F.pad(numbers.view(torch.uint8), (0, 0, 0, more)).view(FLOAT8)
+            scale = F.pad(scale, (0, 0, 0, more))
+        by_row, by_output = scale.t().contiguous().t(), weight.scale.t()
     return torch._scaled_mm(
         numbers,
         weight.numbers.t(),
-        scale_a=scale[:, None],
-        scale_b=weight.scale[None, :],
+        scale_a=by_row,
+        scale_b=by_output,
         out_dtype=torch.bfloat16,
-        use_fast_accum=True,
-    )
+        use_fast_accum=weight.group is None,
+    )[:rows]
 
 
 def _padded(inputs: int, group: int) -> tuple[int, int]:

@@ -230,16 +230,16 @@ def _latent_rows(
     t = tl.program_id(0).to(tl.int64)
     wait_for_inputs()
     row = x + t * stride
+    # names of two types cannot be one
     if tl.program_id(1) == 1:
-        # names of its own: those of both branches would have to be of one shape
         i = tl.arange(0, WIDE_COLUMNS)
-        z = _normed(row, q_norm, eps, i, WIDE)
-        tl.store(q + t * WIDE + i, z.to(q.dtype.element_ty), i < WIDE)
+        y = _normed(row, q_norm, eps, i, WIDE)
+        tl.store(q + t * WIDE + i, y.to(q.dtype.element_ty), i < WIDE)
     else:
         d, k = tl.arange(0, RANK_COLUMNS), tl.arange(0, TURNED_COLUMNS)
-        y = _normed(row + WIDE, kv_norm, eps, d, RANK)
+        z = _normed(row + WIDE, kv_norm, eps, d, RANK)
         to = latent + t * (RANK + 2 * TURNED)
-        tl.store(to + d, y.to(latent.dtype.element_ty), d < RANK)
+        tl.store(to + d, z.to(latent.dtype.element_ty), d < RANK)
         inside = k < TURNED
         a = tl.load(row + WIDE + RANK + 2 * k, inside, 0.0).to(tl.float32)
         b = tl.load(row + WIDE + RANK + 2 * k + 1, inside, 0.0).to(tl.float32)
