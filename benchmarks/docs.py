@@ -1,4 +1,4 @@
-"""`make docs`: the pages that are made from the code, docs/cli.md and docs/ops.md."""
+"""`make docs`: the pages in docs/ that are made from the code and from results."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flashling.ops.cases import OPS, all_cases
+
+from . import kernels
 
 DOCS = Path(__file__).parents[1] / "docs"
 # of the help texts: as a terminal of this many columns shows them
@@ -103,7 +105,11 @@ def _cases(op: Callable[..., Any]) -> str:
     return "; ".join(filter(None, parts)) or "none"
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli, "ops.md": ops}
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli,
+    "kernels.md": kernels.page,
+    "ops.md": ops,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

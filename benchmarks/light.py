@@ -18,9 +18,10 @@ import torch
 from flashling.config import LING_FLASH, ModelConfig
 from flashling.engine.runner import Runner
 from flashling.model.ling import Ling
+from flashling.ops.device import slug
 from flashling.ops.op import using
 
-from .ops import about, slug
+from .ops import about
 from .random_model import random_fp8
 
 BATCHES, CONTEXT, PROMPT = (1, 4, 64, 256), 4096, 8192

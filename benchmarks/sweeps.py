@@ -19,6 +19,7 @@ import torch
 import triton
 
 from flashling import ops
+from flashling.ops.device import slug
 from flashling.ops.experts.library import experts_library
 from flashling.ops.experts.triton import Many
 from flashling.ops.experts.triton import experts as many_experts
@@ -28,7 +29,7 @@ from flashling.ops.linear import FLOAT8, Fp8, Int4
 from flashling.ops.linear import int4_triton as fours
 from flashling.ops.linear.triton import Few, Stream, library, linear, quantise, splits, stream
 
-from .ops import about, slug
+from .ops import about
 
 Report = dict[str, Any]
 # bytes of weights that one chain walks over: several times the cache of any GPU

@@ -18,8 +18,10 @@ def load(
     renderer when `chat_template` is given.
     """
     from ..llm import LLM
+    from .terminal import progress
 
     llm = LLM(model, dtype, exact=exact)
+    llm.warm(progress("kernels"))
     if chat_template is not None:
         from ..text.jinja import template
 

@@ -113,11 +113,11 @@ class Steps:
         count, is_cuda = len(sequences), self.device.type == "cuda"
         size = next((n for n in SIZES if n >= count), count) if is_cuda else count
         is_cut = any(s.request.sampling.is_cut for s in sequences)
-        given = _laid(sequences, size, self.cache.spare_slot)
+        given = laid(sequences, size, self.cache.spare_slot)
         if is_cuda:
             self._run = self._record(size, is_cut, given)
         else:
-            self._run = partial(self._step, given, is_cut)
+            self._run = partial(self.step, given, is_cut)
         hidden, drawn = self._run()
         return Flight(sequences, hidden, drawn)
 
@@ -131,8 +131,8 @@ class Steps:
     def _record(self, size: int, is_cut: bool, given: Tensor) -> Callable[[], tuple[Tensor, ...]]:
         if (size, is_cut) not in self._recorded:
             # nobody's rows: what runs before the recording must change no sequence
-            nobody = _laid([], size, self.cache.spare_slot).to(self.device)
-            call = partial(self._step, is_cut=is_cut)
+            nobody = laid([], size, self.cache.spare_slot).to(self.device)
+            call = partial(self.step, is_cut=is_cut)
             self._recorded[size, is_cut] = Recorded(call, nobody, self._pool)
         step = self._recorded[size, is_cut]
         step.given.copy_(sent(given, self.device))
@@ -144,9 +144,9 @@ class Steps:
 
         return run
 
-    def _step(self, given: Tensor, is_cut: bool) -> tuple[Tensor, Tensor]:
+    def step(self, given: Tensor, is_cut: bool) -> tuple[Tensor, Tensor]:
         """Hidden rows, and tokens, log-probabilities and whether they are finite [3, N]; given
-        (`_laid`) becomes what the next step is given.
+        (`laid`) becomes what the next step is given.
         """
         tokens, slots, lengths, tails, seed, sample, top_k = given[:7]
         temperature, top_p, min_p = given[7:].view(torch.float64)
@@ -164,7 +164,7 @@ class Steps:
         return hidden, torch.stack([x.double() for x in drawn])
 
 
-def _laid(sequences: Items[Sequence], size: int, spare: int) -> Tensor:
+def laid(sequences: Items[Sequence], size: int, spare: int) -> Tensor:
     """What a step is given [10, size] int64, idle rows at its end: of each row token, slot, tokens
     held, those of the open chunk, seed, sample, top_k; and the bits of temperature, top_p, min_p.
     """

@@ -14,8 +14,10 @@ import torch
 from ..agent.shell import NUM_PAGES, Candidate, Suggestion, suggest
 from ..engine.request import Event as Drawn
 from ..engine.request import Request
+from ..engine.warm import warm
 from ..model.decode import likeliest, score
 from ..model.ling import Ling
+from ..model.weights import Progress
 from ..sampling import Sampling
 from ..text.template import Rendered
 from ..text.tokenizer import Tokenizer
@@ -70,6 +72,12 @@ class LLM:
         self.service = Service(lambda: engine_for(self.model, exact=exact))
         self.prompts = Prompts(tokenizer)
         self._guides = Guides(tokenizer, model.config.vocab_size)
+
+    def warm(self, progress: Progress | None = None) -> float:
+        """Compile the GPU kernels that its requests will run, so that none waits for that: the
+        seconds it took, hardly any where it was done before. progress(done, all) is called.
+        """
+        return warm(self.model, progress)
 
     def prompt(
         self, messages: Sequence[Message], tools: Tools = None, thinking: bool | None = None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from ..ops import Fp8, Int4
+from ..ops.device import current
 from ..ops.linear import BLOCK
 from ..ops.linear.int4 import EACH, GROUP
 from ..quant import Damaged, Scheme
@@ -35,7 +36,8 @@ def read(
 ) -> Ling:
     """The model in the folder `path` on `device`: linear weights and experts that are stored in
     e4m3 (scales per channel or in 128x128 blocks) or in int4 (groups of 32) stay so, everything
-    else is unpacked into `dtype`. Raises CheckpointError naming file and tensor.
+    else is unpacked into `dtype`; e4m3 too on GPUs before sm_89, which do not compute with it.
+    Raises CheckpointError naming file and tensor.
     """
     config = ModelConfig.read(path, **overrides)
     source = Source(Path(path), config)
@@ -80,6 +82,8 @@ def _is_taken(scheme: Scheme, parts: set[tuple[int, int]]) -> bool:
     """Whether kernels take a weight of this scheme whose parts begin at these rows and have these
     widths.
     """
+    if scheme.kind == "float" and not current().has_e4m3:
+        return False
     if scheme.kind == "int":
         is_four = scheme.packed and scheme.bits == 4 and scheme.block == (1, GROUP)
         return is_four and all(width % GROUP == 0 for _, width in parts)

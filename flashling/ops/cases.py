@@ -36,23 +36,31 @@ class Case:
 
 @dataclass
 class Maker:
-    """Draws the inputs of a case: the same values for a seed in every dtype."""
+    """Draws the inputs of a case: the same values for a seed in every dtype. `source` is where
+    they are drawn: a GPU draws other ones than a CPU, sooner. On the meta device there are none.
+    """
 
     dtype: torch.dtype
     device: torch.device
     seed: int = 0
+    source: torch.device = torch.device("cpu")
 
     def __post_init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(self.seed)
+        self.generator = torch.Generator(self.source).manual_seed(self.seed)
 
     def __call__(self, *shape: int, scale: float = 1.0, dtype: torch.dtype | None = None) -> Tensor:
         """A normal tensor times `scale`, rounded to bfloat16 so that every dtype holds it."""
-        x = torch.randn(shape, generator=self.generator) * scale
+        if self.device.type == "meta":
+            return torch.empty(shape, dtype=dtype or self.dtype, device=self.device)
+        x = torch.randn(shape, generator=self.generator, device=self.source).mul_(scale)
         return x.bfloat16().to(self.device, dtype or self.dtype)
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Uniform integers below `high`, int64."""
-        return torch.randint(0, high, shape, generator=self.generator).to(self.device)
+        if self.device.type == "meta":
+            return torch.empty(shape, dtype=torch.int64, device=self.device)
+        x = torch.randint(0, high, shape, generator=self.generator, device=self.source)
+        return x.to(self.device)
 
 
 def all_cases(size: str = "small") -> list[Case]:

@@ -9,17 +9,14 @@ early: what writes them (a copy, a load) is no such kernel and has ended by then
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
+from .device import current
+
 # the instructions came with Hopper; an interpreter has none
-OVERLAPS = tl.constexpr(
-    not triton.knobs.runtime.interpret
-    and torch.cuda.is_available()
-    and torch.cuda.get_device_capability() >= (9, 0)
-)
+OVERLAPS = tl.constexpr(not triton.knobs.runtime.interpret and current().capability >= (9, 0))
 # options of a launch
 OVERLAP = {"launch_pdl": True} if OVERLAPS.value else {}
 

@@ -10,7 +10,7 @@ from flashling.config import TOY
 from flashling.engine.engine import Engine
 from flashling.engine.request import Request
 from flashling.engine.runner import Runner
-from flashling.engine.steps import Steps, _laid
+from flashling.engine.steps import Steps, laid
 from flashling.model import oracle
 from flashling.model.ling import Ling
 from flashling.model.packed import to_fp8
@@ -66,10 +66,10 @@ def test_idle_rows_change_nothing() -> None:
     for size in (1, 3):
         for x, before in zip((cache.state, cache.tail, cache.pages), held, strict=True):
             x.copy_(before)
-        given = _laid([s], size, cache.spare_slot)
+        given = laid([s], size, cache.spare_slot)
         before = given.clone()
         with torch.no_grad():
-            hidden, drawn = engine.steps._step(given, False)
+            hidden, drawn = engine.steps.step(given, False)
         # the next step reads what was drawn, one row further; idle rows stay where they are
         assert given[:4, 0].tolist() == [int(drawn[0, 0]), s.slot, s.done + 1, s.done + 1 - s.base]
         assert torch.equal(given[1:, 1:], before[1:, 1:])

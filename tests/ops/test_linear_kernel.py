@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from flashling.ops import Fp8
+from flashling.ops import Fp8, device
 from flashling.ops import linear as linear_op
 from flashling.ops import quantise as quantise_op
 from flashling.ops.cases import Maker
@@ -106,7 +107,7 @@ def test_few_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # so that programs have several tiles, and some none in the last turn
-    monkeypatch.setattr(kernels, "MULTIPROCESSORS", 2)
+    monkeypatch.setattr(device, "_pretended", replace(device.KINDS[90], multiprocessors=2))
     x, weight = draw(rows, inputs, outputs, blocks)
     got = few(x, weight, tile)
     assert error(got, x, weight) < 1e-6
@@ -117,7 +118,7 @@ def test_few_rows(
 def test_few_rows_have_the_same_bits_however_tiles_are_dealt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernels, "MULTIPROCESSORS", 2)
+    monkeypatch.setattr(device, "_pretended", replace(device.KINDS[90], multiprocessors=2))
     x, weight = draw(3, 256, 50)
     want = few(x, weight, Few(4))
     for tile in (Few(4, stages=1), Few(4, per_sm=None), Few(4, ahead=3, per_sm=1)):
@@ -212,7 +213,9 @@ def test_every_choice_fits_the_device(blocks: bool) -> None:
             tile = choose(rows, shape(outputs, inputs, blocks))
             if isinstance(tile, Stream):
                 assert tile.rows >= max(rows, 16) and tile.stages >= 3
-                assert tile.stages * (tile.outputs + tile.rows) * 128 <= kernels.SHARED_BYTES
+                assert (
+                    tile.stages * (tile.outputs + tile.rows) * 128 <= device.KINDS[90].program_bytes
+                )
                 assert inputs % (tile.splits * 128) == 0 or tile.splits == 1
                 found.add(tile.splits)
         # the order of a sum asks nothing of the rows

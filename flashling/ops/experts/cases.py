@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ..cases import Case, Maker
-from ..linear import BLOCK, FLOAT8, Fp8
-from ..linear.cases import fp8
+from ..linear import BLOCK, FLOAT8, Fp8, Int4
+from ..linear.cases import fp8, int4
+from ..linear.int4 import EACH, GROUP
 from . import experts, grouped_matmul, swiglu
 
 # of the published model: experts, width, an expert's width, experts a token
@@ -35,8 +36,9 @@ def _fp8(m: Maker, tokens: int, k: int, *, shared: bool = True, blocks: bool = F
 
 def _routed(m: Maker, tokens: int, k: int, num: int, width: int):
     weights = m(tokens, k, dtype=torch.float32).sigmoid()
-    # each token's are different, as a router chooses them; on the CPU, where ties are broken alike
-    chosen = torch.rand(tokens, num, generator=m.generator).argsort(1)[:, :k].contiguous()
+    # each token's are different, as a router chooses them
+    scores = torch.rand(tokens, num, generator=m.generator, device=m.source)
+    chosen = scores.argsort(1)[:, :k].contiguous()
     return m(tokens, width), weights, chosen.to(m.device)
 
 
@@ -71,11 +73,34 @@ def _rolled(device: torch.device, rows: int, columns: int) -> Tensor:
     every device, and no three billion normals need drawing on a CPU.
     """
     numbers = torch.empty(NUM, rows * columns, dtype=FLOAT8, device=device)
+    if device.type == "meta":
+        return numbers.unflatten(1, (rows, columns))
     own = fp8(Maker(torch.float32, device), rows, columns).numbers.flatten()
     for expert in range(NUM):
         step = expert * 7919
         numbers[expert] = torch.cat((own[step:], own[:step]))
     return numbers.unflatten(1, (rows, columns))
+
+
+# made once for each device: 2 GiB
+_full_words: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+
+def _fours(m: Maker, tokens: int):
+    if m.device not in _full_words:
+        shapes = (NUM, 2 * HIDDEN, WIDTH // EACH), (NUM, WIDTH, HIDDEN // EACH)
+        a, b = (m.integers(1 << 32, *s).to(torch.int32) for s in shapes)
+        _full_words[m.device] = a, b
+
+    def packed(*shape: int) -> Int4:
+        if len(shape) == 2:
+            return int4(m, *shape)
+        num, rows, columns = shape
+        scale = m(num, rows, columns // GROUP, dtype=torch.float32).abs() + 0.5
+        words = _full_words[m.device][rows == WIDTH]
+        return Int4(words, (scale / 6 / columns**0.5).bfloat16())
+
+    return *_routed(m, tokens, SLOTS, NUM, WIDTH), *_weights(packed, NUM, WIDTH, HIDDEN, True)
 
 
 def _grouped(m: Maker, counts: list[int], width: int, out: int):
@@ -91,6 +116,7 @@ PACKED = (1e-3, 3e-2)
 cases = [
     Case(swiglu, "toy", lambda m: (m(33, 64),), is_row_invariant=True),
     Case(swiglu, "dense", lambda m: (m(256, 18432),), "full"),
+    Case(swiglu, "8192", lambda m: (m(8192, 2048),), "full"),
     Case(grouped_matmul, "toy", lambda m: _grouped(m, [3, 0, 17, 1], 64, 32)),
     Case(grouped_matmul, "none", lambda m: _grouped(m, [0, 0], 64, 32)),
     Case(experts, "toy", lambda m: _experts(m, 33, 2, 8, 64, 32)),
@@ -105,6 +131,7 @@ cases = [
     *(
         Case(experts, f"{name}_{t}", lambda m, t=t, b=b: _full(m, t, blocks=b), "full", PACKED)
         for name, b in (("fp8", False), ("blocks", True))
-        for t in (1, 4, 64, 256, 8192)
+        for t in (1, 4, 16, 64, 256, 2048, 8192, 32768)
     ),
+    *(Case(experts, f"int4_{t}", lambda m, t=t: _fours(m, t), "full") for t in (1, 4, 16, 64, 256)),
 ]

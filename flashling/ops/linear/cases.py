@@ -39,8 +39,22 @@ cases = [
     *(
         Case(linear, f"int4_{name}_{r}", lambda m, r=r, s=s: (m(r, s[1]), int4(m, *s)), "full")
         for name, s in FOURS.items()
-        for r in (1, 4, 64, 256)
+        for r in (1, 4, 16, 64, 256)
     ),
+    *(
+        Case(
+            linear,
+            f"{name}_blocks_{r}",
+            lambda m, r=r, s=s: (m(r, s[1]), fp8(m, *s, blocks=True)),
+            "full",
+        )
+        for name, s in {"qkvg": (16384, 4096), "o": (4096, 4096)}.items()
+        for r in (1, 4, 16, 64, 8192)
+    ),
+    Case(quantise, "toy", lambda m: (m(7, 64),), is_row_invariant=True),
+    Case(quantise, "toy_groups", lambda m: (m(7, 256), BLOCK), is_row_invariant=True),
+    Case(quantise, "8192", lambda m: (m(8192, 4096),), "full", is_row_invariant=True),
+    Case(quantise, "8192_groups", lambda m: (m(8192, 4096), BLOCK), "full", is_row_invariant=True),
     *(
         Case(linear, f"{name}_{rows}", lambda m, r=rows, s=shape: (m(r, s[1]), fp8(m, *s)), "full")
         for name, shape in {
@@ -51,7 +65,7 @@ cases = [
             "dense": (18432, 4096),
             "shared_down": (4096, 1024),
         }.items()
-        for rows in (1, 4, 64, 256, 8192)
+        for rows in (1, 4, 16, 64, 256, 8192)
     ),
 ]
 __all__ = ["cases", "fp8", "int4", "quantise"]

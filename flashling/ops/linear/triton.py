@@ -12,8 +12,7 @@ library's matrix product, or to the same kernel with square tiles where that doe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +20,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..device import current
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded
+from ..tuned import tuned
 from . import BLOCK, FLOAT8, Fp8, Weight
 from . import TINY as SMALLEST
 from . import TOP as LARGEST
@@ -37,8 +38,6 @@ from .int4_triton import linear as int4_linear
 FEW_ROWS, FEW_INPUTS = 1, 4096
 # up to so many rows one column of tiles holds them all, so that the weight is read once
 SOME_ROWS = 128
-# of an H200; a wrong number costs time, never bits
-MULTIPROCESSORS = 132
 # what one program of few rows takes at a time: two such in flight for each of two programs hide
 # the latency of a multiprocessor's share of the bandwidth (about 32 KiB) twice
 FEW_TILE_BYTES = 16384
@@ -46,8 +45,6 @@ FEW_TILE_BYTES = 16384
 STEP = BLOCK
 # a part of the inputs shorter than this gains less than the second pass costs
 SHORTEST_PART = 1024
-# shared memory of a multiprocessor that programs can have
-SHARED_BYTES = 220 * 1024
 # tiles of rows that share a tile of outputs before the next, for the cache
 TOGETHER = 8
 
@@ -231,7 +228,7 @@ def _few(
         _few_products(block, rows, row_sizes, y, far, outputs, T)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _stream(
     numbers,
     scale,
@@ -298,7 +295,7 @@ def _stream(
     tl.store(y + at, total, mask=is_row[:, None] & is_out[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _add_parts(
     parts,
     scale,
@@ -356,6 +353,8 @@ def linear(
         return F.linear(x, weight)
     if x.dtype != torch.bfloat16 or (torch.is_grad_enabled() and x.requires_grad):
         return vars(linear_op)["body"](x, weight)
+    if isinstance(weight, Fp8) and not current().has_e4m3:
+        return vars(linear_op)["body"](x, weight)
     if isinstance(weight, Int4):
         assert not isinstance(tile, (Few, Stream))
         found = int4_linear(x, weight, tile)
@@ -386,12 +385,19 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
     """The kernel for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
     if rows <= FEW_ROWS and inputs <= FEW_INPUTS:
+        if found := tuned("few", shape_of(weight), rows, Few):
+            return found
         tall = min(FEW_TILE_BYTES // triton.next_power_of_2(inputs), BLOCK)
         # four programs of one tile each fit a multiprocessor and have it all on its way at once
-        is_small = triton.cdiv(outputs, tall) <= 4 * MULTIPROCESSORS
+        is_small = triton.cdiv(outputs, tall) <= 4 * current().multiprocessors
         # the other programs of a multiprocessor fill the time better than a pipeline of one's own
         return Few(tall, per_sm=None if is_small else 4, stages=1)
     return on_tensor_cores(rows, weight)
+
+
+def shape_of(weight: Fp8) -> str:
+    """A weight as the tuned tiles name it."""
+    return "x".join(map(str, weight.shape)) + (" blocks" if weight.group else "")
 
 
 def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
@@ -399,25 +405,30 @@ def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
     outputs, inputs = weight.shape
     if rows > SOME_ROWS:
         if weight.group is None:
-            return None if outputs % 16 == inputs % 16 == 0 else MANY
-        # it reads the scales of a row of blocks in fours
-        fits = outputs % BLOCK == inputs % (4 * BLOCK) == 0
-        return None if fits and _has_blocks() else MANY
+            fits = outputs % 16 == inputs % 16 == 0
+        else:
+            # it reads the scales of a row of blocks in fours
+            fits = outputs % BLOCK == inputs % (4 * BLOCK) == 0 and _has_blocks()
+        most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
+        return None if fits else replace(MANY, stages=most)
+    if found := tuned("stream", shape_of(weight), rows, Stream):
+        return found
     parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
     # each tile of outputs reads all rows from the cache again: with many rows, twice as wide
     # tiles, if they still make one program for nearly every multiprocessor and not more
-    wide = 128 if rows > 32 and 96 <= triton.cdiv(outputs, 128) * parts <= MULTIPROCESSORS else 64
+    gpu, programs = current(), triton.cdiv(outputs, 128) * parts
+    near = 3 * gpu.multiprocessors // 4 <= programs <= gpu.multiprocessors
+    wide = 128 if rows > 32 and near else 64
     # as many stages as let all programs run at once
     programs = triton.cdiv(outputs, wide) * parts
-    together = min(triton.cdiv(programs, MULTIPROCESSORS), 3)
-    stages = min(SHARED_BYTES // together // ((wide + tall) * STEP), 6)
+    together = min(triton.cdiv(programs, gpu.multiprocessors), 3)
+    stages = gpu.stages((wide + tall) * STEP, 6, together)
     return Stream(wide, tall, parts, warps=wide // 16, stages=stages)
 
 
-@cache
 def _has_blocks() -> bool:
     """Whether the library multiplies with scales by block: on Hopper it does."""
-    return not torch.cuda.is_available() or torch.cuda.get_device_capability() == (9, 0)
+    return current().capability == (9, 0)
 
 
 def splits(outputs: int, inputs: int) -> int:
@@ -427,7 +438,7 @@ def splits(outputs: int, inputs: int) -> int:
     """
     tiles, parts = triton.cdiv(outputs, 64), 1
     while (
-        2 * parts * tiles <= 2 * MULTIPROCESSORS
+        2 * parts * tiles <= 2 * current().multiprocessors
         and inputs % (2 * parts * STEP) == 0
         and inputs >= 2 * parts * SHORTEST_PART
     ):
@@ -446,7 +457,7 @@ def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
     across, wide = _padded(inputs, width)
     y = x.new_empty(len(x), outputs)
     tiles = triton.cdiv(outputs, tile.rows)
-    programs = min(tiles, MULTIPROCESSORS * tile.per_sm) if tile.per_sm else tiles
+    programs = min(tiles, current().multiprocessors * tile.per_sm) if tile.per_sm else tiles
     _few[(programs,)](
         *(x, weight.numbers, weight.scale, y, x.stride(0), outputs),
         INPUTS=inputs,

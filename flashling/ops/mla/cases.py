@@ -36,7 +36,7 @@ def _paged(
     each = -(-max(lengths) // size)
     # pages in any order, one of two layers, and one page that no sequence has
     pages = m(len(lengths) * each + 1, 2, size, rank + turned)[:, 1]
-    order = torch.randperm(len(pages) - 1, generator=m.generator) + 1
+    order = torch.randperm(len(pages) - 1, generator=torch.Generator().manual_seed(m.seed)) + 1
     table = order.to(m.device, torch.int32).view(len(lengths), each)
     seen = torch.tensor(lengths, dtype=torch.int32).to(m.device)
     kv_b = m(heads * (nope + value), rank, scale=rank**-0.5)
@@ -51,11 +51,17 @@ cases = [
     Case(mla_over, "chunk", lambda m: _over(m, 20, 90, 4, TOY)),
     Case(mla_paged, "decode", lambda m: _paged(m, [1, 16, 17, 50, 48, 3], 4, TOY, 16)),
     Case(mla_expanded, "prefill_8k", lambda m: _expanded(m, [8192], 32, FULL), "full"),
+    Case(mla_expanded, "prefill_32k", lambda m: _expanded(m, [32768], 32, FULL), "full"),
     Case(
         mla_absorbed, "decode_64", lambda m: _absorbed(m, [1] * 64, [4096] * 64, 32, FULL), "full"
     ),
     Case(mla_paged, "decode_1", lambda m: _paged(m, [4096], 32, FULL), "full"),
     Case(mla_paged, "decode_4", lambda m: _paged(m, [4096, 100, 4000, 2048], 32, FULL), "full"),
     Case(mla_paged, "decode_64", lambda m: _paged(m, [4096] * 64, 32, FULL), "full"),
-    Case(mla_paged, "decode_128k", lambda m: _paged(m, [131072], 32, FULL), "full"),
+    *(
+        Case(
+            mla_paged, f"decode_128k_{n}", lambda m, n=n: _paged(m, [131072] * n, 32, FULL), "full"
+        )
+        for n in (1, 16)
+    ),
 ]

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..device import current
 from ..overlap import OVERLAP, wait_for_inputs
 from . import halves
 from . import mla_paged as op
@@ -33,21 +34,28 @@ class Tile:
 # next one arrives while this one is used) and the queries of 32 heads. A sequence is shared out
 # in the same number of parts whatever its length, as many as fill the GPU: a single one of 4,096
 # tokens is a page in each of 64 programs. Two at least, so that long and short ones mix.
-PROGRAMS, MOST_SPLITS, LEAST_SPLITS = 128, 128, 2
+MOST_SPLITS, LEAST_SPLITS = 128, 2
 # a page is the 64 rows and the values' 512 columns are 8 times the 64 rows that one tensor
 # instruction has, and 4 warps issue it together; with 8 they would make the scores twice
 HEADS, WARPS, STAGES = 32, 4, 2
+# bytes of a page, and of a head's query and what a program keeps for it
+PAGE_BYTES, HEAD_BYTES = 64 * 576 * 2, 576 * 2 + 256
 # partial sums that a program joins at once
 JOINED = 8192
 
 
 def tile_of(sequences: int, heads: int) -> Tile:
     """The tile for so many sequences and heads."""
-    splits = triton.next_power_of_2(triton.cdiv(PROGRAMS, max(sequences, 1)))
+    gpu = current()
+    # the largest power of two that every multiprocessor has a program of
+    programs = 1 << gpu.multiprocessors.bit_length() - 1
+    splits = triton.next_power_of_2(triton.cdiv(programs, max(sequences, 1)))
     splits = min(max(splits, LEAST_SPLITS), MOST_SPLITS)
-    # a product has at least 16 columns
-    rows = min(max(triton.next_power_of_2(heads), 16), HEADS)
-    return Tile(rows, splits, WARPS, STAGES)
+    # where a page and the queries of all heads do not fit, fewer heads; a product has at least 16
+    fits = gpu.program_bytes - PAGE_BYTES >= HEADS * HEAD_BYTES
+    rows = min(max(triton.next_power_of_2(heads), 16), HEADS if fits else 16)
+    pages = (gpu.program_bytes - rows * HEAD_BYTES) // PAGE_BYTES
+    return Tile(rows, splits, WARPS, min(pages, STAGES))
 
 
 def mla_paged(
@@ -168,7 +176,11 @@ def _shares(length, most, SIZE: tl.constexpr, SPLITS: tl.constexpr):
     return count, tl.maximum(tl.cdiv(count, SPLITS), 1)
 
 
-@triton.jit
+# a launch is not to differ by where a step's tables happen to lie, or how wide they are
+@triton.jit(
+    do_not_specialize=["table_row", "most"],
+    do_not_specialize_on_alignment=["table", "lengths"],
+)
 def _attend_part(
     seen,
     turned,
@@ -249,7 +261,7 @@ def _attend_part(
     tl.store(to, acc, (h < HEADS)[None, :] & (r < RANK)[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["most"], do_not_specialize_on_alignment=["lengths"])
 def _join_parts(
     parts,
     peak,

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..device import current
 from ..overlap import OVERLAP, wait_for_inputs
 from . import Choice
 from . import route as op
@@ -106,7 +107,7 @@ def _logits(x: Tensor, router: Tensor, tile: Tile | None) -> Tensor:
                 **OVERLAP,
             )
         return sums
-    tile = tile or next((t for most, t in TILES if tokens <= most), MANY)
+    tile = tile or _tile(tokens)
     sums = x.new_empty(tile.splits, tokens, num, dtype=torch.float32)
     grid = triton.cdiv(tokens, tile.rows), triton.cdiv(num, tile.experts), tile.splits
     _logits_of_tile[grid](
@@ -127,6 +128,12 @@ def _logits(x: Tensor, router: Tensor, tile: Tile | None) -> Tensor:
         **OVERLAP,
     )
     return sums
+
+
+def _tile(tokens: int) -> Tile:
+    tile = next((t for most, t in TILES if tokens <= most), MANY)
+    step = COLUMNS * (2 * tile.rows + 4 * tile.experts)
+    return replace(tile, stages=current().stages(step, tile.stages))
 
 
 @triton.jit

@@ -1,0 +1,83 @@
+"""Every kernel that serving a model needs, compiled before the first request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
+from itertools import product
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..batch import Batch
+from ..model.ling import Ling
+from .cache import PAGE, Cache
+from .past import Paged
+from .request import Request, Sequence, Usage, pages_for
+from .steps import SIZES, Steps, laid
+
+# rows of a step with prompts: kernels differ by ranges of them, and by whether 16 divides them
+ROWS = (2, 4, 5, 9, 16, 17, 32, 33, 48, 64, 65, 96, 100, 128, 129, 200, 256, 500, 512, 1000)
+ROWS += (1024, 3000, 4000, 4096, 8000, 8191, 8192)
+
+
+def warm(model: Ling, progress: Callable[[int, int], None] | None = None) -> float:
+    """On a GPU, compile the kernels that an engine of `model` runs, and that are not in Triton's
+    cache: the seconds that took. progress(done, all) is called in kernels. RuntimeError names
+    those that do not compile for this GPU.
+    """
+    if model.head.device.type != "cuda" or model.dtype != torch.bfloat16:
+        return 0.0
+    # Triton is loaded where it is needed
+    from ..ops.warm import compile_kernels
+
+    began = perf_counter()
+    bad = [k for k in compile_kernels(calls(model), progress) if k.error]
+    if bad:
+        names = ", ".join(sorted({k.name for k in bad}))
+        name = torch.cuda.get_device_name()
+        raise RuntimeError(f"{names} do not compile for {name}: {bad[0].error}") from bad[0].error
+    return perf_counter() - began
+
+
+def calls(model: Ling) -> Iterator[Callable[[], Any]]:
+    """Steps of all sizes on a model like `model` that has no numbers, and one layer of each kind:
+    what `compile_kernels` takes.
+    """
+    shadow = _shadow(model)
+    cache = Cache(shadow.config, max(SIZES), 2 * max(ROWS) // PAGE, shadow.dtype, "meta")
+    steps = Steps(shadow, cache)
+    for count, is_cut in product(SIZES, (False, True)):
+        yield partial(steps.step, laid([], count, cache.spare_slot).to("meta"), is_cut)
+    for rows in ROWS:
+        yield partial(_prompt, shadow, cache, (rows,))
+    # two prompts, one of them going on; and a prompt beside a single row
+    yield partial(_prompt, shadow, cache, (100, 29))
+    yield partial(_prompt, shadow, cache, (100, 1))
+
+
+def _shadow(model: Ling) -> Ling:
+    """The model on the meta device, with the first of its layers of each kind."""
+    plain = [t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor)]
+    memo: dict[int, Any] = {id(t): t.to("meta") for t in (*plain, *model.buffers())}
+    for p in model.parameters():
+        memo[id(p)] = nn.Parameter(p.to("meta"), requires_grad=False)
+    layers = {(type(layer.mixer), type(layer.ffn)): layer for layer in reversed(model.layers)}
+    rest = {id(x): x for x in (model.layers, model.mtp)}
+    shadow = deepcopy(model, memo | {i: nn.ModuleList() for i in rest})
+    shadow.layers = nn.ModuleList(deepcopy(layer, memo) for layer in layers.values())
+    return shadow.eval()
+
+
+def _prompt(model: Ling, cache: Cache, counts: tuple[int, ...]) -> None:
+    sequences = []
+    for slot, count in enumerate(counts):
+        s = Sequence(slot, Request((0,)), slot, slot, Usage(count), [0] * count, slot=slot)
+        s.pages = list(range(pages_for(count)))
+        sequences.append(s)
+    batch = Batch.pack([s.tokens for s in sequences], device="meta")
+    hidden = model(batch, Paged(cache, batch, sequences))
+    model.logits(hidden[: len(counts)])
