@@ -1,4 +1,4 @@
-"""`make docs`: the pages that are made from the code, docs/cli.md and docs/ops.md."""
+"""`make docs`: the pages that are made from the code and from results, in docs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flashling.ops.cases import OPS, all_cases
+
+from . import full_size
 
 DOCS = Path(__file__).parents[1] / "docs"
 # of the help texts: as a terminal of this many columns shows them
@@ -36,6 +38,15 @@ def commands() -> list[str]:
     return [name for name in app if not name.startswith("-")]
 
 
+def every_command() -> Iterator[list[str]]:
+    """The words of each command, those of a group's commands after it."""
+    from flashling.cli.app import app
+
+    for name in commands():
+        yield [name]
+        yield from ([name, inner] for inner in app[name] if not inner.startswith("-"))
+
+
 def help_of(*words: str) -> str:
     """What `flashling WORDS --help` shows, without colours."""
     from rich.console import Console
@@ -51,7 +62,7 @@ def help_of(*words: str) -> str:
 def cli() -> str:
     """The page of the command line: every help text."""
     parts = ["# The command line", NOTE]
-    for words in ([], *([name] for name in commands())):
+    for words in ([], *every_command()):
         called = " ".join(["flashling", *words])
         parts += [f"## {called}", f"```text\n{help_of(*words)}\n```"]
     return "\n\n".join(parts) + "\n"
@@ -103,7 +114,7 @@ def _cases(op: Callable[..., Any]) -> str:
     return "; ".join(filter(None, parts)) or "none"
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli, "ops.md": ops}
+PAGES: dict[str, Callable[[], str]] = {"cli.md": cli, "ops.md": ops, "full-size.md": full_size.page}
 
 if __name__ == "__main__":
     sys.exit(main())

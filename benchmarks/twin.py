@@ -40,17 +40,18 @@ BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
 
 
 class Window:
-    """The past of N sequences of equal length, up to `room` tokens each, all of them in slots."""
+    """The past of N sequences of equal length, up to `room` tokens each, filled with noise."""
 
-    def __init__(self, config: ModelConfig, slots: int, room: int, device: torch.device) -> None:
-        c, draw = config, torch.Generator(device).manual_seed(1)
+    def __init__(self, model: Ling, slots: int, room: int) -> None:
+        c, dtype, device = model.config, model.dtype, model.head.device
+        draw = torch.Generator(device).manual_seed(1)
         self.slots, pages = slots, pages_for(room)
         self.scan_at = {layer: i for i, layer in enumerate(c.lightning_layers)}
         self.attend_at = {layer: i for i, layer in enumerate(c.mla_layers)}
         shape = len(self.scan_at), 2, slots, KV_HEADS, room, c.head_dim
-        self.kv = torch.empty(shape, dtype=torch.bfloat16, device=device).normal_(generator=draw)
+        self.kv = torch.empty(shape, dtype=dtype, device=device).normal_(generator=draw)
         shape = slots * pages, len(self.attend_at), PAGE, c.latent_dim
-        self.pages = torch.empty(shape, dtype=torch.bfloat16, device=device).normal_(generator=draw)
+        self.pages = torch.empty(shape, dtype=dtype, device=device).normal_(generator=draw)
         at = torch.arange(slots * pages, dtype=torch.int32, device=device)
         self.table = at.view(slots, pages)
 
@@ -150,7 +151,7 @@ def step(model: Ling, batch: int, context: int) -> Iterator[dict[str, Any]]:
     sequence, so that lengths stand still.
     """
     device, c = model.head.device, model.config
-    past = Window(c, batch, context, device)
+    past = Window(model, batch, context)
     positions = past.at(context - 1, 1)
     draw = torch.Generator(device).manual_seed(7)
     tokens = torch.randint(0, c.vocab_size, (batch,), generator=draw, device=device)
@@ -178,7 +179,7 @@ class Reader:
 
     def __init__(self, model: Ling, tokens: int) -> None:
         self.model = model
-        self.past = Window(model.config, 1, tokens, model.head.device)
+        self.past = Window(model, 1, tokens)
 
     def __call__(self, tokens: Tensor, first: int) -> Tensor:
         """As `prefill.Reader`."""
@@ -192,10 +193,10 @@ def run_twin(bench: Bench) -> None:
         free, c = bench.free(), bench.config
         for context, batch in bench.cells(bench.plan.contexts, bench.plan.batches):
             cell = {"batch": batch, "context": context}
-            short = missing(c, batch * context, free, decode.WORK)
+            short = missing(c, batch * context, free, decode.work_bytes(c, batch))
             bench.measure("twin", cell, short, partial(step, model, batch, context))
         for (tokens,) in bench.cells(bench.plan.prompts):
-            short = missing(c, tokens, free, prefill.WORK)
+            short = missing(c, tokens, free, prefill.work_bytes(c, tokens))
             bench.measure("twin", {"tokens": tokens}, short, partial(_prompt, model, tokens))
 
 

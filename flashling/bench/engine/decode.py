@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ... import ops
 from ...config import ModelConfig
-from ...engine.memory import Costs
+from ...engine.memory import Costs, Wanted, workspace_bytes
 from ...engine.request import pages_for
 from ...engine.runner import Runner
 from ...model.ling import Ling
@@ -27,8 +27,6 @@ WARM, COUNTED = 3, 2
 TRACED = 8
 # positions that a cell needs beyond its context
 SPARE = STEPS + WARM + COUNTED + 8
-# bytes beside weights and pasts: logits, activations, what a graph holds
-WORK = 1 << 30
 # the deviation of expert biases where routing is skewed; router scores lie in 0..1
 SKEW = 0.15
 
@@ -44,8 +42,14 @@ class Cell:
         """Bytes beyond `free` that the cell takes beside the weights; 0 if it fits."""
         costs = Costs.of(config.with_(num_nextn_predict_layers=0))
         pages = self.batch * pages_for(self.context + SPARE)
-        need = (self.batch + 1) * costs.slot + (pages + 1) * costs.page + WORK
+        need = self.batch * costs.slot + pages * costs.page + work_bytes(config, self.batch)
         return max(0, need - free)
+
+
+def work_bytes(config: ModelConfig, batch: int) -> int:
+    """What a step needs beside weights and pasts, the spare slot and page among it."""
+    c = config.with_(num_nextn_predict_layers=0)
+    return workspace_bytes(c, Wanted(slots=batch, context=1, budget=batch))
 
 
 def measure(

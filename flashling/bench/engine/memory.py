@@ -41,9 +41,9 @@ def table(config: ModelConfig, recipe: Recipe) -> dict[str, Any]:
 
 def free_bytes(device: torch.device) -> int:
     """Bytes that can be allocated there now."""
-    # graphs and pasts of the cell before
-    gc.collect()
     if device.type == "cuda":
+        # graphs and pasts of the cell before
+        gc.collect()
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

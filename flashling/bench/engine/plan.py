@@ -41,7 +41,7 @@ class Plan:
 
     @property
     def config(self) -> ModelConfig:
-        """The model's shape, with positions for the longest context (their number costs nothing)."""
+        """The model's shape, with positions for the longest context; they cost nothing."""
         c = PRESETS[self.model].with_(num_nextn_predict_layers=0)
         longest = max(*self.contexts, *self.prompts) + SPARE
         positions = max(longest, c.max_position_embeddings)

@@ -13,7 +13,7 @@ from ... import ops
 from ...batch import Batch
 from ...config import ModelConfig
 from ...engine.cache import Cache
-from ...engine.memory import Costs
+from ...engine.memory import Costs, Wanted, workspace_bytes
 from ...engine.past import Paged
 from ...engine.request import Request, Sequence, Usage, pages_for
 from ...model.ling import Ling
@@ -22,9 +22,6 @@ from . import timing
 CHUNK = 8192
 # a prompt is read again until so many runs or milliseconds are over
 RUNS, ENOUGH = 3, 2000.0
-# bytes beside weights and past for one chunk
-WORK = 12 << 30
-
 Read = Callable[[Tensor, int], Tensor]
 
 
@@ -32,10 +29,19 @@ def missing(config: ModelConfig, tokens: int, free: int) -> int:
     """Bytes beyond `free` that reading a prompt takes beside the weights; 0 if it fits."""
     c = config.with_(num_nextn_predict_layers=0)
     costs = Costs.of(c)
-    width = c.num_attention_heads * (c.qk_nope_head_dim + c.qk_rope_head_dim + c.v_head_dim)
-    # keys and values of all tokens, expanded for one layer
-    need = 2 * costs.slot + (pages_for(tokens) + 1) * costs.page + 2 * width * tokens + WORK
+    need = costs.slot + pages_for(tokens) * costs.page + work_bytes(c, tokens)
     return max(0, need - free)
+
+
+def work_bytes(config: ModelConfig, tokens: int) -> int:
+    """What a chunk needs beside weights and past: as the engine counts it, the spare slot and page
+    among it, with as much again for results on the way, and the experts of a layer unpacked.
+    """
+    c = config
+    experts = c.num_experts * 3 * c.hidden_size * c.moe_intermediate_size * 2
+    return experts + 2 * workspace_bytes(
+        c, Wanted(slots=1, context=tokens, budget=min(tokens, CHUNK))
+    )
 
 
 class Reader:

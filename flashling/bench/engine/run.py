@@ -34,7 +34,8 @@ class Bench:
 
     def __init__(self, plan: Plan, device: torch.device) -> None:
         self.plan, self.device, self.config, self.errors = plan, device, plan.config, 0
-        self._end = time.perf_counter() + (plan.seconds or float("inf"))
+        seconds = float("inf") if plan.seconds is None else plan.seconds
+        self._end = time.perf_counter() + seconds
         facts = about(device) | {"model": plan.model, "layers": self.config.num_hidden_layers}
         self.path = plan.out / f"engine-{_slug(facts['device'])}.json"
         self.report: dict[str, Any] = {"weights": "random: speed only", "runs": []}
