@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from .. import ops
@@ -37,15 +36,10 @@ class Mla(nn.Module):
     def forward(self, x: Tensor, rotary: Rotary, past: Past) -> Tensor:
         """Attend within each sequence."""
         fused = ops.linear(x, self.qkv_a)
-        q, latent, key = fused.split(
-            [fused.shape[-1] - self.rank - self.rope_dim, self.rank, self.rope_dim], -1
-        )
+        q_norm = self.q_a_norm if self.is_low_rank else None
+        q, latent = ops.latent_rows(fused, q_norm, self.kv_a_norm, *rotary.pairs, self.eps)
         if self.is_low_rank:
-            q = ops.linear(ops.norm(q, self.q_a_norm, self.eps), self.q_b)
-        q = q.unflatten(-1, (self.heads, -1))
-        plain, turned = q.split([q.shape[-1] - self.rope_dim, self.rope_dim], -1)
-        q = torch.cat([plain, ops.rotate_pairs(turned, *rotary.pairs)], -1)
-        key = ops.rotate_pairs(key[:, None], *rotary.pairs)[:, 0]
-        latent = torch.cat([ops.norm(latent, self.kv_a_norm, self.eps), key], -1)
+            q = ops.linear(q, self.q_b)
+        q = ops.turned_queries(q.unflatten(-1, (self.heads, -1)), *rotary.pairs)
         out = past.attend(self.layer, q, latent, self.kv_b, self.value_dim)
         return ops.linear(out.flatten(-2), self.o)

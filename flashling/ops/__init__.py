@@ -8,7 +8,15 @@ from .linear import Fp8, Int4, Weight, linear, quantise
 from .mla import Documents, mla_absorbed, mla_expanded, mla_over, mla_paged
 from .norm import add_norm, group_norm_gate, norm
 from .op import op, using, wide
-from .rope import frequencies, queries_keys, rotary_table, rotate_half, rotate_pairs
+from .rope import (
+    frequencies,
+    latent_rows,
+    queries_keys,
+    rotary_table,
+    rotate_half,
+    rotate_pairs,
+    turned_queries,
+)
 from .route import Choice, route
 from .sample import choose, gumbel, logprobs_of, philox
 from .sample.rows import Draw, Drawn, choose_rows, draw
@@ -34,6 +42,7 @@ __all__ = [
     "frequencies",
     "group_norm_gate",
     "gumbel",
+    "latent_rows",
     "lightning",
     "lightning_decode",
     "linear",
@@ -53,6 +62,7 @@ __all__ = [
     "route",
     "slopes",
     "swiglu",
+    "turned_queries",
     "using",
     "wide",
 ]

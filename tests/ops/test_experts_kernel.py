@@ -19,8 +19,10 @@ from flashling.ops.cases import Maker
 from flashling.ops.experts import experts as op
 from flashling.ops.experts import int4, load
 from flashling.ops.experts import swiglu as swiglu_op
+from flashling.ops.experts import swiglu_triton as activation
 from flashling.ops.experts.library import experts_library
 from flashling.ops.linear import FLOAT8, Fp8, Int4, quantise
+from flashling.ops.linear import triton as dense
 from flashling.ops.linear.cases import fp8
 from flashling.quant import INT4
 
@@ -104,7 +106,7 @@ def test_many_tokens(tile: Any, tokens: int, k: int, width: int, hidden: int, sh
     check(inputs(tokens, k, 5, width, hidden, shared=shared), tile)
 
 
-@pytest.mark.parametrize("tile", [Many(16, 64, 256, 4, 2), Many(32, 128, 64, 4, 2)])
+@pytest.mark.parametrize("tile", [Many(16, 64, 128, 4, 2), Many(32, 128, 64, 4, 2)])
 def test_many_tokens_and_blocks(tile: Any) -> None:
     check(inputs(20, 2, 4, 256, 128, blocks=True), tile)
 
@@ -220,7 +222,7 @@ def test_combine_is_in_slot_order() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_swiglu(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     x = Maker(dtype, DEVICE)(*shape, scale=2)
-    got, want = kernels.swiglu(x), vars(swiglu_op)["body"](x)
+    got, want = activation.swiglu(x), vars(swiglu_op)["body"](x)
     assert got.shape == want.shape and got.dtype == dtype
     torch.testing.assert_close(got, want, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-6)
 
@@ -286,3 +288,11 @@ def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> Non
         got = kernels.experts(x, weights, chosen, gate_up, down, own)
         want = vars(op)["body"](x, weights, chosen, gate_up, down, own)
         assert float((got.float() - want.float()).norm() / want.float().norm()) < 1e-2
+
+
+@pytest.mark.parametrize("group", [None, 128])
+def test_swiglu_quantised_on_the_way(group: int | None) -> None:
+    x = Maker(torch.bfloat16, DEVICE)(5, 2 * 384)
+    numbers, scale = activation.swiglu_quantised(x, group)
+    want, sizes = dense.quantise(activation.swiglu(x), group)
+    assert torch.equal(numbers.float(), want.float()) and torch.equal(scale, sizes)

@@ -123,3 +123,9 @@ def test_linear_is_the_body(rows: int) -> None:
     got = linear(x, weight)
     assert got.dtype == torch.bfloat16
     assert not rows or error(got, x, weight) < 5e-3
+
+
+def test_unpacking_is_the_body() -> None:
+    stack = [draw(1, 96, 5)[1] for _ in range(3)]
+    weight = Int4(torch.stack([w.words for w in stack]), torch.stack([w.scale for w in stack]))
+    assert torch.equal(kernels.unpacked(weight, torch.bfloat16), weight.unpack(torch.bfloat16))

@@ -10,7 +10,7 @@ from ..linear import Weight, linear
 from ..op import op, wide
 
 
-@op(cuda=".triton:swiglu")
+@op(cuda=".swiglu_triton:swiglu")
 def swiglu(x: Tensor) -> Tensor:
     """x [..., 2F], gate then up -> silu(gate) * up [..., F]."""
     gate, up = x.chunk(2, -1)

@@ -15,8 +15,6 @@ from .triton import combine, sort
 # beyond so many tokens reading an expert once for each pair takes longer than unpacking all
 FEW_TOKENS = 128
 GATE_UP, DOWN = fours.Few4(16, warps=4), fours.Few4(16, warps=2)
-# experts unpacked at a time: bounds the float32 numbers on the way
-SLAB = 16
 
 
 def experts(
@@ -40,14 +38,6 @@ def experts(
 def _grouped(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4) -> Tensor:
     order, counts = sort(chosen, len(gate_up.words))
     rows = x.index_select(0, order // chosen.shape[1])
-    hidden = swiglu(grouped_matmul(rows, _unpacked(gate_up, x.dtype), counts.long()))
-    found = grouped_matmul(hidden, _unpacked(down, x.dtype), counts.long())
+    hidden = swiglu(grouped_matmul(rows, fours.unpacked(gate_up, x.dtype), counts.long()))
+    found = grouped_matmul(hidden, fours.unpacked(down, x.dtype), counts.long())
     return torch.empty_like(found).index_copy_(0, order.long(), found).view(*chosen.shape, -1)
-
-
-def _unpacked(weight: Int4, dtype: torch.dtype) -> Tensor:
-    out = torch.empty(weight.shape, dtype=dtype, device=weight.words.device)
-    for i in range(0, len(out), SLAB):
-        part = slice(i, i + SLAB)
-        out[part] = Int4(weight.words[part], weight.scale[part]).unpack(dtype)
-    return out

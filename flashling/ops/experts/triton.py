@@ -21,9 +21,12 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import Fp8, Int4, Weight, linear, quantise
+from ..linear.triton import product
 from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import rounded
 from . import experts as op
 from . import swiglu as swiglu_op
+from .swiglu_triton import _silu_times, swiglu_quantised
 
 # the interpreter multiplies e4m3 as integers and rounds to it and to bfloat16 wrongly
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
@@ -68,7 +71,7 @@ MANY = (
 )
 # above that the tensor cores are the limit: 128 tokens by 256 rows are 85 products for each byte
 # from the cache. The second sum that blocks of scales need leaves registers for half of it
-MOST = {None: Many(128, 128, 256, 8, 4), BLOCK.value: Many(64, 128, 256, 8, 4)}
+MOST = {None: Many(128, 128, 256, 8, 4), BLOCK.value: Many(64, 128, 128, 8, 4)}
 
 
 def experts(
@@ -137,17 +140,6 @@ def _fits(tile: Few, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
 
 
 @triton.jit
-def _to(x, dtype: tl.constexpr):
-    """x float32 rounded to `dtype`, ties to even."""
-    if INTERPRETED and dtype == tl.bfloat16:
-        # the interpreter cuts off: half a unit of the last place that stays, less one where even
-        bits = x.to(tl.int32, bitcast=True)
-        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
-        x = bits.to(tl.float32, bitcast=True)
-    return x.to(dtype)
-
-
-@triton.jit
 def _rounded(x, scale):
     """x / scale rounded to e4m3, as float32."""
     if INTERPRETED:
@@ -201,41 +193,6 @@ def _product(w, w_scale, x, x_scale, BLOCKS: tl.constexpr):
     else:
         found = tl.sum(w.to(tl.float32) * x[None, :], 1) * x_scale * w_scale
     return found
-
-
-@triton.jit
-def _silu_times(gate, up, dtype: tl.constexpr):
-    """silu(gate) * up of float32 numbers, rounded as the op's two products and two steps are."""
-    gate, up = _to(gate, dtype).to(tl.float32), _to(up, dtype).to(tl.float32)
-    silu = _to(gate / (1.0 + tl.exp(-gate)), dtype).to(tl.float32)
-    return _to(silu * up, dtype)
-
-
-@triton.jit
-def _swiglu_kernel(x, out, F, BLOCK_F: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    at = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
-    wait_for_inputs()
-    gate = tl.load(x + row * 2 * F + at, mask=at < F, other=0.0).to(tl.float32)
-    up = tl.load(x + row * 2 * F + F + at, mask=at < F, other=0.0).to(tl.float32)
-    tl.store(out + row * F + at, _silu_times(gate, up, out.dtype.element_ty), mask=at < F)
-
-
-_swiglu_compiled = torch.compile(vars(swiglu_op)["body"])
-
-
-def swiglu(x: Tensor) -> Tensor:
-    """As the op; with a gradient it is the body, compiled."""
-    if x.dtype == torch.float64 or (torch.is_grad_enabled() and x.requires_grad):
-        return _swiglu_compiled(x)
-    x, hidden = x.contiguous(), x.shape[-1] // 2
-    out = x.new_empty(*x.shape[:-1], hidden)
-    if out.numel():
-        # 8 numbers a thread are 16 bytes
-        width = min(1024, triton.next_power_of_2(hidden))
-        grid = (out.numel() // hidden, triton.cdiv(hidden, width))
-        _swiglu_kernel[grid](x, out, hidden, BLOCK_F=width, num_warps=4, **OVERLAP)
-    return out
 
 
 @triton.jit
@@ -313,7 +270,7 @@ def _few_down_kernel(
     row, row_scale = _quantised(tl.load(hidden + pair * F + columns), BLOCKS)
     part = _product(down, down_scale, row, row_scale, BLOCKS)
     to = found + pair * D + first
-    tl.store(to + tl.arange(0, ROWS), _to(part, found.dtype.element_ty))
+    tl.store(to + tl.arange(0, ROWS), rounded(part, found.dtype.element_ty))
 
 
 def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile: Few) -> Tensor:
@@ -395,12 +352,13 @@ def _find(counts, tile, NUM, TOKENS: tl.constexpr, NUM_PAD: tl.constexpr):
 @triton.jit
 def _add_product(total, w, x, w_scale, x_scale, BLOCKS: tl.constexpr):
     """total [N, M] plus w [N, 128] times x [M, 128]^T, scaled where scales are by block; they are
-    pointers."""
+    pointers, w_scale to the one scale of all N rows."""
     if INTERPRETED:
         w, x = w.to(tl.float32), x.to(tl.float32)
     if BLOCKS:
-        both = tl.load(w_scale)[:, None] * tl.load(x_scale)[None, :]
-        total += tl.dot(w, tl.trans(x)) * both
+        # one multiplication a number, and it is that of the addition
+        both = tl.load(w_scale) * tl.load(x_scale)
+        total += tl.dot(w, tl.trans(x)) * both[None, :]
     else:
         total = tl.dot(w, tl.trans(x), total)
     return total
@@ -449,7 +407,8 @@ def _many_gate_up_kernel(
     w_at = numbers + expert.to(tl.int64) * (2 * F * D) + row[:, None] * D + columns[None, :]
     if BLOCKS:
         G: tl.constexpr = D // BLOCK
-        s_at = scale + expert * (2 * F // BLOCK * G) + row // BLOCK * G
+        # a tile lies in one block of rows
+        s_at = scale + expert * (2 * F // BLOCK * G) + tl.program_id(0) % tiles * ROWS // BLOCK * G
         up_s_at, x_s_at = s_at + F // BLOCK * G, x_scale + token * G
     else:
         s_at = scale + expert * (2 * F) + row
@@ -501,7 +460,8 @@ def _many_down_kernel(
     w_at = numbers + expert.to(tl.int64) * (D * F) + row[:, None] * F + columns[None, :]
     if BLOCKS:
         G: tl.constexpr = F // BLOCK
-        s_at, x_s_at = scale + expert * (D // BLOCK * G) + row // BLOCK * G, x_scale + place * G
+        s_at = scale + expert * (D // BLOCK * G) + tl.program_id(0) % tiles * ROWS // BLOCK * G
+        x_s_at = x_scale + place * G
     else:
         s_at, x_s_at = scale + expert * D + row, x_scale + place
     total = tl.zeros((ROWS, TOKENS), tl.float32)
@@ -512,7 +472,7 @@ def _many_down_kernel(
         total = total * tl.load(x_s_at)[None, :] * tl.load(s_at)[:, None]
     pair = tl.load(order + place).to(tl.int64)
     at = out + pair[:, None] * D + rows[None, :]
-    found = tl.trans(_to(total, out.dtype.element_ty))
+    found = tl.trans(rounded(total, out.dtype.element_ty))
     tl.store(at, found, mask=(pairs < end)[:, None] & (rows < D)[None, :])
 
 
@@ -539,7 +499,7 @@ def _combine_kernel(
     if SHARED:
         own = tl.load(shared + token * shared_stride + at, mask=at < D, other=0.0)
         total += own.to(tl.float32)
-    tl.store(out + token * D + at, _to(total, out.dtype.element_ty), mask=at < D)
+    tl.store(out + token * D + at, rounded(total, out.dtype.element_ty), mask=at < D)
 
 
 def combine(found: Tensor, weights: Tensor, shared: Tensor | None) -> Tensor:
@@ -574,8 +534,9 @@ def _many(
     facts |= {"TOKENS": tile.tokens, "BLOCKS": gate_up.group is not None}
     facts |= {"num_warps": tile.warps, "num_stages": tile.stages, **OVERLAP}
     between, found = x.new_empty(tokens * k, hidden), x.new_empty(tokens, k, width)
+    rows = quantise(x, gate_up.group)
     _many_gate_up_kernel[(tiles * triton.cdiv(hidden, tile.gate_up),)](
-        *quantise(x, gate_up.group),
+        *rows,
         *(order, counts, gate_up.numbers, gate_up.scale, between),
         SLOTS=k,
         ROWS=tile.gate_up,
@@ -587,5 +548,18 @@ def _many(
         ROWS=tile.down,
         **facts,
     )
-    own = None if shared is None else linear(swiglu_op(linear(x, shared[0])), shared[1])
-    return combine(found, weights, own)
+    return combine(found, weights, _shared(x, rows, shared, gate_up.group))
+
+
+def _shared(
+    x: Tensor, rows: tuple[Tensor, Tensor], shared: Shared, group: int | None
+) -> Tensor | None:
+    """The shared expert's part of x, whose quantised rows are at hand."""
+    if shared is None:
+        return None
+    first, second = shared
+    if not all(isinstance(w, Fp8) and w.group == group for w in shared):
+        return linear(swiglu_op(linear(x, first)), second)
+    assert isinstance(first, Fp8) and isinstance(second, Fp8)
+    hidden = swiglu_quantised(product(*rows, first, x.dtype), group)
+    return product(*hidden, second, x.dtype)

@@ -20,6 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..rounding import rounded
 from .int4 import EACH, Int4
 from .int4 import GROUP as TOGETHER
 
@@ -209,6 +210,29 @@ def _stream(
             total = tl.dot(w, v.T, total)
     at = (part * rows + row)[:, None] * outputs + out[None, :]
     tl.store(y + at, total.T, mask=is_row[:, None] & is_out[None, :])
+
+
+@triton.jit
+def _unpack(words, scale, out, groups, B: tl.constexpr):
+    """out [groups, 32] of words [groups, 4] and scales [groups]; B groups a program."""
+    group = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
+    field, part = tl.arange(0, 8)[None, :, None], tl.arange(0, 4)[None, None, :]
+    inside = group < groups
+    found = tl.load(words + group[:, None] * 4 + tl.arange(0, 4), mask=inside[:, None], other=0)
+    size = tl.load(scale + group, mask=inside, other=0.0).to(tl.float32)[:, None, None]
+    numbers = (((found[:, None, :] >> (4 * field)) & 15) - 8).to(tl.float32) * size
+    to = out + group[:, None, None] * GROUP + 4 * field + part
+    tl.store(to, rounded(numbers, out.dtype.element_ty), mask=inside[:, None, None])
+
+
+def unpacked(weight: Int4, dtype: torch.dtype) -> Tensor:
+    """As `weight.unpack(dtype)`, without its float32 numbers on the way."""
+    assert weight.words.is_contiguous() and weight.scale.is_contiguous()
+    out = torch.empty(weight.shape, dtype=dtype, device=weight.words.device)
+    groups, block = weight.scale.numel(), 128
+    if groups:
+        _unpack[(triton.cdiv(groups, block),)](weight.words, weight.scale, out, groups, B=block)
+    return out
 
 
 @triton.jit

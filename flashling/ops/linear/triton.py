@@ -2,7 +2,7 @@
 
 Few rows (decode) are bound by reading the weight: one kernel quantises the rows in registers and
 multiplies without tensor cores. Some rows stream the weight through tensor cores; many go to the
-library's matrix product, or to the same kernel with square tiles where scales come in blocks.
+library's matrix product, or to the same kernel with square tiles where that does not fit.
 """
 
 # this file hides the package of its name from the checker
@@ -13,6 +13,7 @@ library's matrix product, or to the same kernel with square tiles where scales c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -21,13 +22,14 @@ import triton.language as tl
 from torch import Tensor
 
 from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import rounded
 from . import BLOCK, FLOAT8, Fp8, Weight
 from . import TINY as SMALLEST
 from . import TOP as LARGEST
 from . import linear as linear_op
 from . import quantise as quantise_op
 from .int4 import Int4
-from .int4_triton import Few4, Stream4
+from .int4_triton import Few4, Stream4, unpacked
 from .int4_triton import linear as int4_linear
 
 # up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row).
@@ -85,7 +87,7 @@ class Stream:
     is_swapped: bool = True
 
 
-# many rows where the library has no product; a thread holds two rows' scales this way round
+# many rows of a weight that is not in whole blocks; a thread holds two rows' scales this way round
 MANY = Stream(128, 128, 1, is_swapped=False)
 
 
@@ -105,7 +107,15 @@ def _quantised(x):
     """x [G, W] float32 -> e4m3 numbers [G, W] and scales [G], as the op's body."""
     scale = tl.maximum(tl.div_rn(tl.max(tl.abs(x), 1), TOP), TINY)
     # no magnitude over its own largest rounds above the top, so nothing is clamped
-    return _rounded(tl.div_rn(x, scale[:, None])), scale
+    if INTERPRETED:
+        q = tl.div_rn(x, scale[:, None])
+    else:
+        # one step from the product with the reciprocal to the quotient, for a third of a
+        # division: equal after rounding for every pair of bfloat16 mantissas (tests/ops)
+        inverse = (1.0 / scale)[:, None]
+        q = x * inverse
+        q = tl.fma(tl.fma(-q, scale[:, None], x), inverse, q)
+    return _rounded(q), scale
 
 
 @triton.jit
@@ -274,8 +284,8 @@ def _stream(
         if BLOCKED:
             group = start // K
             sizes = tl.load(x_scale + row * (INPUTS // K) + group, mask=is_row, other=0.0)
-            sizes = sizes[None, :] if IS_SWAPPED else sizes[:, None]
-            total += tl.dot(a, b) * sizes * tl.load(scale + tile * O // K * (INPUTS // K) + group)
+            sizes *= tl.load(scale + tile * O // K * (INPUTS // K) + group)
+            total += tl.dot(a, b) * (sizes[None, :] if IS_SWAPPED else sizes[:, None])
         else:
             # a tensor core keeps about 14 bits of a sum: after K products it is added in float32
             total = tl.dot(a, b, total, max_num_imprecise_acc=K)
@@ -284,6 +294,7 @@ def _stream(
         total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
         total *= tl.load(scale + out, mask=is_out, other=0.0)[None, :]
     at = (part * rows + row).to(tl.int64)[:, None] * outputs + out[None, :]
+    total = rounded(total, y.dtype.element_ty)
     tl.store(y + at, total, mask=is_row[:, None] & is_out[None, :])
 
 
@@ -310,7 +321,7 @@ def _add_parts(
         total += tl.load(parts + part * rows * outputs + at, mask=is_out, other=0.0)
     if not BLOCKED:
         total = total * tl.load(x_scale + row) * tl.load(scale + out, mask=is_out, other=0.0)
-    tl.store(y + at, total, mask=is_out)
+    tl.store(y + at, rounded(total, y.dtype.element_ty), mask=is_out)
 
 
 def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
@@ -349,17 +360,26 @@ def linear(
         assert not isinstance(tile, (Few, Stream))
         found = int4_linear(x, weight, tile)
         # more rows than a tile of the tensor cores: unpacking once is little beside the product
-        return F.linear(x, weight.unpack(x.dtype)) if found is None else found
+        return F.linear(x, unpacked(weight, x.dtype)) if found is None else found
     assert not isinstance(tile, (Few4, Stream4))
     tile = tile or choose(len(x), weight)
     if not len(x):
         return x.new_empty(0, weight.shape[0])
     if isinstance(tile, Few):
         return few(x, weight, tile)
-    numbers, scale = quantise(x, weight.group)
+    return product(*quantise(x, weight.group), weight, x.dtype, tile)
+
+
+def product(
+    numbers: Tensor, scale: Tensor, weight: Fp8, dtype: torch.dtype, tile: Stream | None = None
+) -> Tensor:
+    """Quantised rows (numbers [T, I], scale [T] or [T, I / 128]) times an e4m3 weight [O, I]^T ->
+    [T, O] in `dtype`, on the tensor cores; by `tile`, else as suits the number of rows.
+    """
+    tile = tile or on_tensor_cores(len(numbers), weight)
     if tile is None:
         return library(numbers, scale, weight)
-    return stream(numbers, scale, weight, tile, x.dtype)
+    return stream(numbers, scale, weight, tile, dtype)
 
 
 def choose(rows: int, weight: Fp8) -> Few | Stream | None:
@@ -371,9 +391,16 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
         is_small = triton.cdiv(outputs, tall) <= 4 * MULTIPROCESSORS
         # the other programs of a multiprocessor fill the time better than a pipeline of one's own
         return Few(tall, per_sm=None if is_small else 4, stages=1)
+    return on_tensor_cores(rows, weight)
+
+
+def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
+    """The tile for so many rows of a weight; None is the library's."""
+    outputs, inputs = weight.shape
     if rows > SOME_ROWS:
-        fits = weight.group is None and outputs % 16 == 0 and inputs % 16 == 0
-        return None if fits else MANY
+        unit = weight.group or 16
+        is_theirs = weight.group is None or _has_blocks()
+        return None if is_theirs and outputs % unit == inputs % unit == 0 else MANY
     parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
     # each tile of outputs reads all rows from the cache again: with many rows, twice as wide
     # tiles, if they still make one program for nearly every multiprocessor and not more
@@ -383,6 +410,12 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
     together = min(triton.cdiv(programs, MULTIPROCESSORS), 3)
     stages = min(SHARED_BYTES // together // ((wide + tall) * STEP), 6)
     return Stream(wide, tall, parts, warps=wide // 16, stages=stages)
+
+
+@cache
+def _has_blocks() -> bool:
+    """Whether the library multiplies with scales by block: on Hopper it does."""
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability() == (9, 0)
 
 
 def splits(outputs: int, inputs: int) -> int:
@@ -431,9 +464,7 @@ def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
 
 
 def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: torch.dtype) -> Tensor:
-    """Quantised rows (numbers [T, I], scale [T] or [T, I / 128]) times an e4m3 weight [O, I]^T ->
-    [T, O] in `dtype`.
-    """
+    """As `product`, by the kernel with a tile."""
     outputs, inputs = weight.shape
     rows, parts, is_blocked = len(numbers), tile.splits, weight.group is not None
     assert numbers.is_contiguous() and scale.is_contiguous() and weight.numbers.is_contiguous()
@@ -470,17 +501,25 @@ def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: tor
 
 
 def library(numbers: Tensor, scale: Tensor, weight: Fp8) -> Tensor:
-    """Rows quantised whole (numbers [T, I], scale [T]) times a weight with a scale per output ->
-    [T, O] bfloat16 by the framework's own product; O and I are multiples of 16.
+    """Quantised rows (numbers [T, I], scale [T] or [T, I / 128]) times an e4m3 weight [O, I]^T ->
+    [T, O] bfloat16 by the framework's own product.
     """
+    rows, by_row, by_output = len(numbers), scale[:, None], weight.scale[None, :]
+    if weight.group is not None:
+        # it wants rows in sixteens, and the scales of a group side by side
+        more = -rows % 16
+        if more:
+            numbers = F.pad(numbers.view(torch.uint8), (0, 0, 0, more)).view(FLOAT8)
+            scale = F.pad(scale, (0, 0, 0, more))
+        by_row, by_output = scale.t().contiguous().t(), weight.scale.t()
     return torch._scaled_mm(
         numbers,
         weight.numbers.t(),
-        scale_a=scale[:, None],
-        scale_b=weight.scale[None, :],
+        scale_a=by_row,
+        scale_b=by_output,
         out_dtype=torch.bfloat16,
-        use_fast_accum=True,
-    )
+        use_fast_accum=weight.group is None,
+    )[:rows]
 
 
 def _padded(inputs: int, group: int) -> tuple[int, int]:

@@ -60,7 +60,7 @@ def _padded(length: int) -> int:
     return -(-length // step) * step
 
 
-@op(cuda=".flash:mla_expanded")
+@op(cuda=".flash_triton:mla_expanded")
 def mla_expanded(
     q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int, docs: Documents
 ) -> Tensor:
@@ -161,7 +161,7 @@ def mla_paged(
     return torch.einsum("nhr,hvr->nhv", mixed, wv)
 
 
-@op()
+@op(cuda=".flash_triton:mla_over")
 def mla_over(q: Tensor, context: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
     """Expanded attention of the last rows of one sequence: q [n, H, N + P] over context
     [L, R + P] whose last n rows are the queries' own. Returns [n, H, V].

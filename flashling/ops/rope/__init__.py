@@ -70,3 +70,26 @@ def queries_keys(
     q = rotate_half(norm(q, q_norm, eps), cos, sin)
     k = rotate_half(norm(k, k_norm, eps), cos, sin)
     return q.to(x.dtype), k.to(x.dtype)
+
+
+@op(cuda=".triton:turned_queries")
+def turned_queries(q: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """q [T, H, N + 2n]: the last 2n dimensions of each head rotated as by `rotate_pairs`."""
+    n = cos.shape[-1]
+    plain, turned = q.split([q.shape[-1] - 2 * n, 2 * n], -1)
+    return torch.cat([plain, rotate_pairs(turned, cos, sin)], -1)
+
+
+@op(cuda=".triton:latent_rows")
+def latent_rows(
+    x: Tensor, q_norm: Tensor | None, kv_norm: Tensor, cos: Tensor, sin: Tensor, eps: float = 1e-6
+) -> tuple[Tensor, Tensor]:
+    """The fused projection of an MLA layer x [T, Q + R + 2n] as what its parts go on as: queries
+    [T, Q], times q_norm [Q] normed where there is one; and the row that is kept [T, R + 2n], normed
+    times kv_norm [R], its last 2n dimensions rotated by cos, sin [T, n] as by `rotate_pairs`.
+    """
+    rank, turned = kv_norm.shape[0], 2 * cos.shape[-1]
+    q, latent, key = x.split([x.shape[-1] - rank - turned, rank, turned], -1)
+    q = q if q_norm is None else norm(q, q_norm, eps)
+    key = rotate_pairs(key[:, None], cos, sin)[:, 0]
+    return q, torch.cat([norm(latent, kv_norm, eps), key], -1)
