@@ -154,14 +154,14 @@ def _prefill(report: Report) -> str:
 def _trace(report: Report) -> str:
     rows = good(report, "trace")
     names = list(dict.fromkeys(name for r in rows for name in r["ops_ms"]))
+    times = timed(report, "decode") | timed(report, "prefill")
     lines = []
     for r in rows:
         what = f"step of {r['batch']}" if "batch" in r else f"prompt of {r['tokens']:,}"
-        total = sum(r["ops_ms"].values())
-        lines.append(
-            [f"{r['recipe']}, {what}", f"{total:.2f}", *(_ms(r["ops_ms"].get(n)) for n in names)]
-        )
-    return table(["ms of kernels", "all", *names], lines) if lines else ""
+        total, whole = sum(r["ops_ms"].values()), times.get(cell_of(r))
+        shares = [_ms(r["ops_ms"].get(n)) for n in names]
+        lines.append([f"{r['recipe']}, {what}", _ms(whole), _ms(total), *shares])
+    return table(["milliseconds", "timed", "kernels", *names], lines) if lines else ""
 
 
 def _ms(found: float | None) -> str:
@@ -178,24 +178,30 @@ def _twin(report: Report) -> str:
     return table(["", "context", "twin's time / ours"], lines) if lines else ""
 
 
+def cell_of(r: Row) -> tuple[Any, ...]:
+    """What is alike in the rows of one cell in all parts."""
+    return tuple(r.get(k) for k in ("recipe", "batch", "context", "tokens"))
+
+
+def timed(report: Report, part: str) -> dict[tuple[Any, ...], float]:
+    """Milliseconds of each cell of "decode" (with routing that is not skewed) or "prefill"."""
+    time = "ms_mean" if part == "decode" else "ttft_ms"
+    rows = [r for r in good(report, part) if r.get("routing", "random") == "random"]
+    return {cell_of(r): r[time] for r in rows}
+
+
 def ratios(report: Report, part: str) -> dict[str, list[tuple[int, float]]]:
     """The twin's time over the model's in "decode", by recipe and batch, or in "prefill": points
     of context and ratio, for cells that both have.
     """
-    time, place = {"decode": ("ms_mean", "context"), "prefill": ("ttft_ms", "tokens")}[part]
-    keys = ("recipe", "batch", "context", "tokens")
-    ours = {
-        tuple(r.get(k) for k in keys): r[time]
-        for r in good(report, part)
-        if r.get("routing", "random") == "random"
-    }
+    ours = timed(report, part)
+    time, place = ("ms_mean", "context") if part == "decode" else ("ttft_ms", "tokens")
     found: dict[str, list[tuple[int, float]]] = {}
     for r in sorted(good(report, "twin"), key=lambda r: (r.get("batch", 0), r.get(place, 0))):
-        key = tuple(r.get(k) for k in keys)
-        if place in r and key in ours:
+        if place in r and cell_of(r) in ours:
             what = f"batch {r['batch']}" if "batch" in r else "prompt"
             points = found.setdefault(f"{r['recipe']}, {what}", [])
-            points.append((r[place], r[time] / ours[key]))
+            points.append((r[place], r[time] / ours[cell_of(r)]))
     return found
 
 
@@ -226,7 +232,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
         _experts,
     ),
     ("Prefill", "One prompt in chunks, the draw of its first token included.", _prefill),
-    ("Where the time goes", "From a trace of kernels, in milliseconds.", _trace),
+    ("Where the time goes", "Kernels by op, from a trace; kernels may overlap.", _trace),
     (
         "Beside softmax attention",
         "The same model whose Lightning layers are softmax attention with 4 heads of keys and "

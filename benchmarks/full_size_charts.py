@@ -35,6 +35,8 @@ def decode(source: Path, target: Path) -> None:
                 limit = [1e3 * r["batch"] / r["limit_ms"] for r in line]
                 axes.plot(x, limit, "--", color=colour, linewidth=1)
             axes.set(title=recipe, xlabel="sequences at once", xscale="log", yscale="log")
+            _places(axes, values(here, "batch"))
+            axes.yaxis.set_major_formatter("{x:,.0f}")
             axes.legend(frameon=False)
 
 
@@ -47,6 +49,7 @@ def prefill(source: Path, target: Path) -> None:
             y = [r["tokens_per_s"] for r in line]
             axes.plot([r["tokens"] for r in line], y, "o-", color=colour, label=recipe)
         axes.set(xlabel="tokens of the prompt", xscale="log", ylim=(0, None))
+        _places(axes, values(rows, "tokens"))
         axes.legend(frameon=False)
 
 
@@ -55,12 +58,22 @@ def twin(source: Path, target: Path) -> None:
     report = json.loads(source.read_text("utf-8"))
     with _panels(2, target, "softmax twin: its time over the model's") as panels:
         for axes, part in zip(panels, ("decode", "prefill"), strict=True):
-            for colour, (name, points) in zip(COLOURS, ratios(report, part).items(), strict=False):
+            lines = ratios(report, part)
+            for colour, (name, points) in zip(COLOURS, lines.items(), strict=False):
                 axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
             axes.axhline(1, color=GREY, linewidth=1)
             axes.set(title=part, xlabel="tokens of context")
             axes.set(xscale="log", ylim=(0, None))
+            _places(
+                axes, sorted({x for points in ratios(report, part).values() for x, _ in points})
+            )
             axes.legend(frameon=False)
+
+
+def _places(axes: Any, found: list[int]) -> None:
+    """Marks where there are points, thousands of tokens as 4k."""
+    axes.set_xticks(found, [f"{n // 1024}k" if n >= 1024 else str(n) for n in found])
+    axes.minorticks_off()
 
 
 @contextmanager

@@ -162,13 +162,13 @@ PARTS: dict[str, Part] = {
 
 
 def run(plan: Plan, parts: dict[str, Part] = PARTS) -> int:
-    """Measure the parts of the plan (all if it names none), in the order of `parts`; 1 if a cell
+    """Measure the parts of the plan in its order, all of `parts` if it names none; 1 if a cell
     failed. ValueError for a part that there is not.
     """
     if unknown := [p for p in plan.parts if p not in parts]:
         raise ValueError(f"no part {unknown[0]!r}; there are: {', '.join(parts)}")
     bench = Bench(plan, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    for name in [p for p in parts if p in (plan.parts or parts)]:
+    for name in plan.parts or parts:
         if bench.is_over():
             print(f"the time is over: {name} is left out", flush=True)
         else:
