@@ -118,10 +118,11 @@ def engine(*words: str) -> int:
     Parameters
     ----------
     words
-        Parts, all by default: recipes (memory and errors of each), decode, prefill, trace (time by
-        op). And NAME=VALUE: model=ling-2.6-flash recipe=fp8-channel batches=1,64 contexts=4096
-        prompts=8192 layers=8 seconds=60 (then no cell begins) out=FOLDER. What a list has first is
-        measured first.
+        Parts in the order wanted, all by default: recipes (memory and errors of each), decode,
+        prefill, trace (time by op; last, since it may slow down what is timed after it). And
+        NAME=VALUE: model=ling-2.6-flash recipe=fp8-channel batches=1,64 contexts=4096
+        prompts=8192 layers=8 seconds=60 (then no cell begins) out=FOLDER. What a list has first
+        is measured first.
     """
     from ..bench.engine.plan import read
     from ..bench.engine.run import run
