@@ -130,7 +130,7 @@ def _lightning_decode(args: Sequence[Any], out: Tensor) -> Work:
 
 
 def _paged(args: Sequence[Any], out: Tensor) -> Work:
-    q, pages, _, lengths, kv_b, _ = args
+    q, pages, _, lengths, kv_b, *_ = args
     seen, width, rank = int(lengths.sum()), pages.shape[-1], kv_b.shape[1]
     moved = _bytes(q, kv_b, out) + seen * width * pages.element_size()
     return moved, 2.0 * len(q) * kv_b.numel() + 2.0 * seen * q.shape[1] * (width + rank)

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def sent(values: Sequence[Any] | Tensor, device: torch.device | str | None = None) -> Tensor:
+    """Numbers (a CPU tensor, or int64) on a device, without waiting for it: on CUDA a copy from
+    ordinary memory would wait until all that was launched before has ended.
+    """
+    x = values if isinstance(values, Tensor) else torch.tensor(values, dtype=torch.int64)
+    if device is None or torch.device(device).type != "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 @dataclass
@@ -41,7 +52,10 @@ class Batch:
         begins = first or [0] * len(rows)
         starts = (0, *accumulate(len(r) for r in rows))
         at = [torch.arange(b, b + len(r)) for b, r in zip(begins, rows, strict=True)]
-        return cls(torch.cat(rows).to(device), torch.cat(at).to(device), starts)
+        tokens = torch.cat(rows)
+        # on a device already, or on their way to one
+        tokens = tokens.to(device) if tokens.is_cuda else sent(tokens, device)
+        return cls(tokens, sent(torch.cat(at), device), starts)
 
     @property
     def lengths(self) -> list[int]:

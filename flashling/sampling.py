@@ -28,6 +28,20 @@ class Sampling:
     logprobs: int = 0
     stop: tuple[str, ...] = ()
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether top-k, top-p or min-p can leave tokens out."""
+        return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1 or self.min_p > 0)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a draw takes the logits as they are and tells its token alone: no penalty, bias,
+        early stop or alternatives.
+        """
+        is_penalised = self.presence_penalty or self.frequency_penalty
+        is_penalised = is_penalised or self.repetition_penalty != 1 or self.logit_bias
+        return not (is_penalised or self.logprobs or (self.min_tokens and self.stop_ids))
+
     def __post_init__(self) -> None:
         limits = {
             "temperature": (0.0, 100.0),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from ..batch import sent
 from ..config import ModelConfig
 
 PAGE = 64
@@ -82,7 +83,7 @@ class Cache:
 
     def lay(self, slot: int, pages: Sequence[int]) -> None:
         """Say which pages a slot has."""
-        self.table[slot, : len(pages)] = torch.tensor(pages, dtype=torch.int32)
+        self.table[slot, : len(pages)] = sent(pages, self.table.device)
 
     def clear(self, slot: int) -> None:
         """Empty a slot: the next sequence must not begin with another's state. Its rows go too:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Items
 
-import torch
 from torch import Tensor
 
 from .. import ops
+from ..batch import sent
 from ..model.ling import Ling
 from .drafts import heed
 from .request import Event, Sequence
@@ -41,17 +41,15 @@ class Draws:
             parts.append((s, guesses, places[: len(own)]))
         if not rows:
             return
-        at = torch.tensor([i for *_, places in parts for i in places], device=hidden.device)
+        at = sent([i for *_, places in parts for i in places], hidden.device)
         drawn = iter(ops.draw(self.model.logits(hidden[at]), rows))
         for s, guesses, places in parts:
             before = s.usage.accepted
-            self._take(s, guesses, [next(drawn) for _ in places], hidden[places.start :])
+            self.take(s, guesses, [next(drawn) for _ in places], hidden[places.start :])
             if guesses:
                 heed(s, len(guesses), s.usage.accepted - before)
 
-    def _take(
-        self, s: Sequence, guesses: list[int], drawn: list[ops.Drawn], hidden: Tensor
-    ) -> None:
+    def take(self, s: Sequence, guesses: list[int], drawn: list[ops.Drawn], hidden: Tensor) -> None:
         """Take what was drawn as long as the drafts are just that; hidden [rows, D]."""
         for i, found in enumerate(drawn):
             try:

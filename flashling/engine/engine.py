@@ -18,7 +18,7 @@ from .past import Paged
 from .request import Event, Overloaded, Request, Sequence, Usage
 from .room import Room
 from .scheduler import Plan, plan
-from .steps import Steps
+from .steps import Flight, Steps
 from .tiers import Tiers
 
 
@@ -56,6 +56,10 @@ class Engine:
         self.running: list[Sequence] = []
         self._told: list[Event] = []
         self._coming: tuple[Ling, bytes] | None = None
+        # a step whose tokens the host has not seen
+        self._flight: Flight | None = None
+        # whether all that wait would wait on, were they asked again
+        self._is_settled = False
         self._next = 0
 
     def add(self, request: Request) -> int:
@@ -77,6 +81,7 @@ class Engine:
             s = Sequence(number, own, number, numbers[0], usage, tokens, guide=guide)
             self.waiting.append(s)
         self._next += count
+        self._is_settled = False
         return list(numbers)
 
     def _check(self, request: Request, count: int) -> None:
@@ -105,19 +110,52 @@ class Engine:
 
     @torch.no_grad()
     def step(self) -> list[Event]:
-        """One forward pass over what the plan says, and what became of each sequence."""
+        """One forward pass over what the plan says, and what became of each sequence; of a step of
+        `Steps` the next call tells, once it has launched the one after it where that is known.
+        """
+        with ops.exactly() if self.exact else nullcontext():
+            flight, self._flight = self._flight, self._ahead()
+            if flight is not None and not flight.is_empty:
+                self._land(flight)
+            if self._flight is None or self._flight.is_empty:
+                self._flight = None
+                self._begin()
+        told, self._told = self._told, []
+        return told
+
+    def _begin(self) -> None:
+        """Start what can run; nothing is in the air."""
         self._update()
         self._admit()
+        self._is_settled = True
         for s in self.running:
             if s.left == 1 and self.drafts:
                 most = min(self.drafts, room_for_drafts(s))
                 s.drafts = propose(s.tokens, most) or s.drafts[:most]
         steps = plan(self.running, self.budget)
         if steps:
-            with ops.exactly() if self.exact else nullcontext():
-                self._run(steps)
-        told, self._told = self._told, []
-        return told
+            self._run(steps)
+
+    def _ahead(self) -> Flight | None:
+        """Launch the step after the one in the air, if it is sure to be of the same sequences; one
+        that draws its end meanwhile has a row too many.
+        """
+        if self.steps is None or self._flight is None or (self.waiting and not self._is_settled):
+            return None
+        rows = [s for s in self._flight.rows if s is not None and len(s.tokens) + 1 < self._end(s)]
+        if not len(self._flight.rows) == len(rows) == len(self.running) <= self.budget:
+            return None
+        return self.steps.again(self._flight)
+
+    def _land(self, flight: Flight) -> None:
+        """Take what a step has drawn, for those that are still here."""
+        draws = Draws(self.model, self._limit())
+        for s, row, drawn in zip(flight.rows, flight.hidden.unbind(), flight.land(), strict=True):
+            if s is not None:
+                s.base, s.last = s.done // ops.CHUNK * ops.CHUNK, row
+                s.done += 1
+                draws.take(s, [], [drawn], row[None])
+        self._conclude(draws)
 
     def run(self) -> Iterator[Event]:
         """Events until the engine is idle."""
@@ -125,21 +163,26 @@ class Engine:
             yield from self.step()
 
     def _run(self, steps: Plan) -> None:
-        rows = [(s.tokens + s.drafts)[s.done : s.done + n] for s, n in steps]
-        batch = Batch.pack(rows, first=[s.done for s, _ in steps], device=self.device)
         sequences = [s for s, _ in steps]
-        if self.steps is not None and len(batch.tokens) == len(sequences):
-            hidden = self.steps.run(sequences)
+        if self.steps is not None and all(n == 1 for _, n in steps):
+            flight = self.steps.launch(sequences)
+            if not self.drafts and all(s.is_plain for s in sequences):
+                self._flight = flight
+                return
+            hidden, starts = flight.hidden, range(len(steps) + 1)
         else:
+            rows = [(s.tokens + s.drafts)[s.done : s.done + n] for s, n in steps]
+            batch = Batch.pack(rows, first=[s.done for s, _ in steps], device=self.device)
             hidden = self.model(batch, Paged(self.room.cache, batch, sequences))
+            starts = batch.starts
         firsts = [s.done for s, _ in steps]
         # the rows that are followed by a draw: the last known token of a sequence and its drafts
         wanted = [
             (s, range(b - (n - s.left) - 1, b))
-            for (s, n), b in zip(steps, batch.starts[1:], strict=True)
+            for (s, n), b in zip(steps, starts[1:], strict=True)
             if n >= s.left
         ]
-        for (s, n), a in zip(steps, batch.starts, strict=False):
+        for (s, n), a in zip(steps, starts, strict=False):
             # a full chunk stays open until its next row
             s.base, known = (s.done + n - 1) // ops.CHUNK * ops.CHUNK, min(n, s.left)
             s.done, s.last = s.done + known, hidden[a + known - 1]
@@ -147,15 +190,22 @@ class Engine:
                 self.room.keep(s)
         draws = Draws(self.model, self._limit())
         draws.draw(wanted, hidden)
-        self._told += draws.told
         if self.guesser is not None:
             # those that end too, for what is kept of them; a failed one has no next token
-            parts = zip(steps, batch.starts, firsts, strict=False)
+            parts = zip(steps, starts, firsts, strict=False)
             read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.left]
             if read:
                 self.guesser.read([s for s, _ in read], [rows for _, rows in read], self.drafts)
+        self._conclude(draws)
+
+    def _conclude(self, draws: Draws) -> None:
+        self._told += draws.told
         for s, event in draws.ended:
             self._finish(s, event)
+
+    def _end(self, s: Sequence) -> int:
+        """How many tokens a sequence can have."""
+        return min(s.most, self._limit())
 
     def _limit(self) -> int:
         return min(self.model.config.max_position_embeddings, self.room.tokens)
@@ -163,14 +213,26 @@ class Engine:
     def _finish(self, s: Sequence, event: Event) -> None:
         """The last event of a sequence; what it has read is kept for those that go on from it."""
         self._told.append(event)
+        self._is_settled = False
         if s.slot is None:
             self.waiting.remove(s)
             return
+        self._leave_flight(s)
         if event.finish in ("stop", "length") and s.done > 0:
             self.room.keep(s, over=len(s.prompt) - 1, is_parked=bool(s.request.session))
         self._release(s)
 
+    def _leave_flight(self, s: Sequence) -> None:
+        """The row that a sequence has in the air is one too many. It lies behind what is kept, but
+        if it began a chunk it has folded the one before: the same past, with no open rows.
+        """
+        is_full = s.done - s.base == ops.CHUNK
+        if self._flight is not None and self._flight.drop(s) and is_full:
+            s.base = s.done
+
     def _release(self, s: Sequence) -> None:
+        self._is_settled = False
+        self._leave_flight(s)
         self.running.remove(s)
         self.room.leave(s)
 
@@ -185,7 +247,7 @@ class Engine:
                 continue
             if not self.room.free_slots and not self._park_for(s):
                 return
-            if not self.room.enter(s, min(s.most, self._limit()), not self.running):
+            if not self.room.enter(s, self._end(s), not self.running):
                 return
             self.waiting.remove(s)
             self.running.append(s)

@@ -255,9 +255,9 @@ def workspace_bytes(config: ModelConfig, wanted: Wanted) -> int:
 
     Each row of the budget: four copies of the hidden row; of Lightning q, k, v, gate and result,
     q and k in float32 too; the rows of its experts before, between and after. Once: the keys and
-    values of the longest context, expanded for one MLA layer. Each drawn row: logits in float32
-    and a sorted copy with its indices. Recorded steps: a constant for each size of a batch. The
-    spare slot and page.
+    values of the longest context, expanded for one MLA layer. Each drawn row: logits as the
+    head makes them, in float32, after penalties and masks, and as log-probabilities. Recorded
+    steps: a constant for each size of a batch, with filters and without. The spare slot and page.
     """
     c, size = config, wanted.dtype.itemsize
     width = c.num_attention_heads * c.head_dim
@@ -266,8 +266,8 @@ def workspace_bytes(config: ModelConfig, wanted: Wanted) -> int:
     row += size * pairs * (2 * c.hidden_size + 3 * c.moe_intermediate_size)
     head = c.qk_nope_head_dim + c.qk_rope_head_dim + c.v_head_dim
     expanded = wanted.context * c.num_attention_heads * head * size
-    logits = wanted.slots * wanted.draws * c.vocab_size * (4 + 4 + 8)
-    graphs = BYTES_PER_GRAPH * (1 + sum(n < wanted.slots for n in SIZES))
+    logits = wanted.slots * wanted.draws * c.vocab_size * (size + 3 * 4)
+    graphs = 2 * BYTES_PER_GRAPH * (1 + sum(n < wanted.slots for n in SIZES))
     costs = Costs.of(c, wanted.dtype)
     return wanted.budget * row + expanded + logits + graphs + costs.slot + costs.page
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..batch import Batch
+from ..batch import Batch, sent
 from .cache import PAGE, Cache
 from .request import Sequence, pages_for
 
@@ -21,15 +21,13 @@ class Paged:
         self.cache, self.starts = cache, batch.starts
         self.ends = [s.done + n for s, n in zip(sequences, batch.lengths, strict=True)]
         self.grid = ops.Grid(batch.starts, tuple(s.done - s.base for s in sequences), device)
-        self.slots = torch.tensor([s.slot for s in sequences], device=device)
+        self.slots = sent([s.slot for s in sequences], device)
         seen = [s.pages[: pages_for(end)] for s, end in zip(sequences, self.ends, strict=True)]
         width = max(map(len, seen))
         # pages past a sequence's own are never read: its length ends before them
-        self.table = torch.tensor(
-            [p + [0] * (width - len(p)) for p in seen], dtype=torch.int32, device=device
-        )
-        self.lengths = torch.tensor(self.ends, dtype=torch.int32, device=device)
-        counts = torch.tensor(batch.lengths, device=device)
+        self.table = sent([p + [0] * (width - len(p)) for p in seen], device).int()
+        self.lengths = sent(self.ends, device).int()
+        counts = sent(batch.lengths, device)
         owner = torch.arange(len(sequences), device=device)
         owner = owner.repeat_interleave(counts, output_size=len(batch.tokens))
         self.page = self.table[owner, batch.positions // PAGE].long()
@@ -66,10 +64,9 @@ class Stepping:
 
     def __init__(self, cache: Cache, slots: Tensor, lengths: Tensor, tails: Tensor) -> None:
         self.cache, self.slots, self.tails = cache, slots, tails
-        self.table = cache.table[slots]
         self.positions = lengths.long()
         self.lengths = lengths + 1
-        self.page = self.table.gather(1, self.positions[:, None] // PAGE)[:, 0].long()
+        self.page = cache.table[slots, self.positions // PAGE].long()
         self.place = self.positions % PAGE
 
     def batch(self, tokens: Tensor) -> Batch:
@@ -80,7 +77,8 @@ class Stepping:
         """As `Past.attend`, over the slots' pages."""
         pages = self.cache.latents(layer)
         pages[self.page, self.place] = latent
-        return ops.mla_paged(q, pages, self.table, self.lengths, kv_b, value_dim)
+        table, slots = self.cache.table, self.slots
+        return ops.mla_paged(q, pages, table, self.lengths, kv_b, value_dim, slots)
 
     def scan(self, layer: int, q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:
         """As `Past.scan`, one more row of each open chunk."""

@@ -144,6 +144,11 @@ class Sequence:
         return len(self.tokens) - self.done
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it awaits a draw that needs nothing but logits and its place."""
+        return self.left == 1 and self.guide is None and self.request.sampling.is_plain
+
+    @property
     def most(self) -> int:
         """Tokens that it can ever hold."""
         return len(self.prompt) + self.request.sampling.max_tokens

@@ -34,6 +34,7 @@ class Lightning(nn.Module):
         if self.decay.device != x.device:
             self.decay = self.decay.to(x.device)
         fused = ops.linear(x, self.qkvg)
+        ops.fetch(x, self.o)
         width = fused.shape[-1] // 4
         qk, v, gate = fused.split([2 * width, width, width], -1)
         qk, v = (y.unflatten(-1, (-1, self.head_dim)) for y in (qk, v))

@@ -36,6 +36,7 @@ class Mla(nn.Module):
     def forward(self, x: Tensor, rotary: Rotary, past: Past) -> Tensor:
         """Attend within each sequence."""
         fused = ops.linear(x, self.qkv_a)
+        ops.fetch(x, *([self.q_b] if self.is_low_rank else []), self.o)
         q_norm = self.q_a_norm if self.is_low_rank else None
         q, latent = ops.latent_rows(fused, q_norm, self.kv_a_norm, *rotary.pairs, self.eps)
         if self.is_low_rank:

@@ -35,6 +35,7 @@ class Moe(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Routed experts, weighted, plus the shared expert unweighted."""
+        ops.fetch(x, self.shared.gate_up, self.shared.down)
         weights, chosen = ops.route(x, self.router, self.bias, self.choice)
         if self.training:
             self.load += ops.expert_load(chosen, len(self.router))

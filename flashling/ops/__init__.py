@@ -3,6 +3,7 @@
 from .exact import exactly
 from .experts import experts, swiglu
 from .experts import load as expert_load
+from .fetch import fetch
 from .lightning import CHUNK, Carry, Grid, lightning, lightning_decode, slopes
 from .linear import Fp8, Int4, Weight, linear, quantise
 from .mla import Documents, mla_absorbed, mla_expanded, mla_over, mla_paged
@@ -18,13 +19,14 @@ from .rope import (
     turned_queries,
 )
 from .route import Choice, route
-from .sample import choose, gumbel, logprobs_of, philox
-from .sample.rows import Draw, Drawn, choose_rows, draw
+from .sample import Cut, choose, gumbel, logprobs_of, philox, pick
+from .sample.rows import Draw, Drawn, choose_rows, draw, signed
 
 __all__ = [
     "CHUNK",
     "Carry",
     "Choice",
+    "Cut",
     "Documents",
     "Draw",
     "Drawn",
@@ -39,6 +41,7 @@ __all__ = [
     "exactly",
     "expert_load",
     "experts",
+    "fetch",
     "frequencies",
     "group_norm_gate",
     "gumbel",
@@ -54,12 +57,14 @@ __all__ = [
     "norm",
     "op",
     "philox",
+    "pick",
     "quantise",
     "queries_keys",
     "rotary_table",
     "rotate_half",
     "rotate_pairs",
     "route",
+    "signed",
     "slopes",
     "swiglu",
     "turned_queries",

@@ -52,6 +52,7 @@ HOWS = (
     Sampling(temperature=1.0, seed=3),
     Sampling(temperature=1.0, seed=4, logit_bias={POISON: 5.0}),
     Sampling(temperature=0.8, presence_penalty=1.5, stop_ids=tuple(range(100, 150))),
+    Sampling(temperature=1.2, top_k=50, top_p=0.9, min_p=0.01, stop_ids=tuple(range(100, 120))),
 )
 STEMS = [
     tuple(random.Random(n).randrange(10, 250) for _ in range(n)) for n in (2, 63, 64, 65, 100, 130)
@@ -424,8 +425,12 @@ class Machine(RuleBasedStateMachine):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _step(self) -> None:
-        waited = {s.id for s in self.engine.waiting}
+        waited, before = {s.id for s in self.engine.waiting}, self.engine._flight
         events = self.engine.step()
+        after = self.engine._flight
+        if after is not None and before is not None and len(after.rows) == len(before.rows):
+            self.seen["ran ahead"] += 1
+            self.seen["a row too many"] += None in after.rows
         self.engine.room.tiers.flush()
         for e in events:
             self._hear(e)
@@ -554,7 +559,8 @@ def run(examples: int, operations: int, start: int | None = None) -> Counter[str
 
 def test_random_operations_give_the_oracles_tokens() -> None:
     seen = run(25, 40)
-    for what in ("length", "error", "abort", "from device", "from host", "drafts taken", "parked"):
+    usual = ("length", "error", "abort", "from device", "from host", "drafts taken", "parked")
+    for what in (*usual, "ran ahead", "a row too many"):
         assert seen[what], f"{what} never happened: {seen}"
 
 

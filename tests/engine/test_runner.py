@@ -9,7 +9,7 @@ from flashling.config import TOY
 from flashling.engine.engine import Engine
 from flashling.engine.request import Request
 from flashling.engine.runner import Runner
-from flashling.engine.steps import Steps
+from flashling.engine.steps import Steps, _laid
 from flashling.model import oracle
 from flashling.model.ling import Ling
 from flashling.model.packed import to_fp8
@@ -45,17 +45,22 @@ def test_idle_rows_change_nothing() -> None:
     engine.add(Request(tuple(range(3, 70)), Sampling(temperature=0.0, max_tokens=5)))
     engine.step()
     cache, s = engine.room.cache, engine.running[0]
-    row = (s.tokens[s.done], s.slot, s.done, s.done - s.base)
     held = [x.clone() for x in (cache.state, cache.tail, cache.pages)]
-    idle = (0, cache.spare_slot, 0, 0)
     found = []
-    for rows in ([row], [row, idle, idle]):
+    for size in (1, 3):
         for x, before in zip((cache.state, cache.tail, cache.pages), held, strict=True):
             x.copy_(before)
+        given = _laid([s], size, cache.spare_slot)
+        before = given.clone()
         with torch.no_grad():
-            hidden = engine.steps._step(torch.tensor(rows))[0]
+            hidden, drawn = engine.steps._step(given, False)
+        # the next step reads what was drawn, one row further; idle rows stay where they are
+        assert given[:4, 0].tolist() == [int(drawn[0, 0]), s.slot, s.done + 1, s.done + 1 - s.base]
+        assert torch.equal(given[1:, 1:], before[1:, 1:])
+        assert torch.equal(given[4:, 0], before[4:, 0])
+        found.append([hidden[0], drawn[:, 0]])
         # all but what is spare
-        found.append([hidden, *(x[:-1].clone() for x in (cache.state, cache.tail, cache.pages))])
+        found[-1] += [x[:-1].clone() for x in (cache.state, cache.tail, cache.pages)]
     for alone, padded in zip(*found, strict=True):
         torch.testing.assert_close(padded, alone)
     # however long it idles, the spare slot has nothing to fold

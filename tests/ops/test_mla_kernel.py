@@ -77,6 +77,17 @@ def test_what_lies_beyond_a_length_is_not_seen() -> None:
     assert torch.equal(body(q, pages, table, lengths, *rest), plain)
 
 
+def test_the_table_may_be_that_of_all_slots() -> None:
+    arguments = _paged(Maker(BF16, DEVICE), [5, 20, 33], 4, EVEN, 16)
+    q, pages, table, lengths, *rest = arguments
+    slots = torch.tensor([4, 0, 2], device=DEVICE)
+    whole = torch.full((5, table.shape[1]), -(2**30), dtype=torch.int32, device=DEVICE)
+    whole[slots] = table
+    for call in (mla_paged, vars(ops.mla_paged)["body"]):
+        got = call(q, pages, whole, lengths, *rest, slots)
+        assert torch.equal(got, call(*arguments))
+
+
 def test_nothing_to_see_gives_zeros() -> None:
     q, pages, table, lengths, *rest = _paged(Maker(BF16, DEVICE), [5, 20], 4, EVEN, 16)
     lengths[0] = 0

@@ -83,7 +83,7 @@ def test_noise_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Draw(Sampling(temperature=float(n % 3), seed=n), [1], [2] * n) for n in range(9)]
     want = ops.choose_rows(logits, rows)
     assert want.tolist() == [alone(x, r) for x, r in zip(logits, rows, strict=True)]
-    monkeypatch.setattr("flashling.ops.sample.rows.BLOCK", 120)
+    monkeypatch.setattr("flashling.ops.sample.BLOCK", 120)
     assert torch.equal(ops.choose_rows(logits, rows), want)
 
 

@@ -10,6 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from ...batch import sent
 from ..exact import is_exact, matmul
 from ..op import op, wide
 
@@ -62,12 +63,12 @@ class Grid:
     @cached_property
     def device_starts(self) -> Tensor:
         """`starts` as [N + 1] int32 on the device."""
-        return torch.tensor(self.starts, dtype=torch.int32, device=self.device)
+        return sent(self.starts, self.device).int()
 
     @cached_property
     def device_tails(self) -> Tensor:
         """`tails` as [N] int32 on the device."""
-        return torch.tensor(self.tails, dtype=torch.int32, device=self.device)
+        return sent(self.tails, self.device).int()
 
     @cached_property
     def new_at(self) -> Tensor:

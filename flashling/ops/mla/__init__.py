@@ -137,15 +137,24 @@ def halves(kv_b: Tensor, heads: int, value_dim: int) -> tuple[Tensor, Tensor]:
 
 @op(cuda=".triton:mla_paged")
 def mla_paged(
-    q: Tensor, pages: Tensor, table: Tensor, lengths: Tensor, kv_b: Tensor, value_dim: int
+    q: Tensor,
+    pages: Tensor,
+    table: Tensor,
+    lengths: Tensor,
+    kv_b: Tensor,
+    value_dim: int,
+    slots: Tensor | None = None,
 ) -> Tensor:
     """`mla_absorbed` of one row per sequence, over latents that lie in pages.
 
     q [N, H, N + P]; pages [pages, 64, R + P], where a page begins is free; table [N, most] int32:
     each sequence's pages in order; lengths [N] int32: how many tokens a row sees, its own among
     them. Entries of the table beyond a length are not followed, what a page holds beyond it is
-    not seen, and a length of zero gives zeros. Returns [N, H, V].
+    not seen, and a length of zero gives zeros. With slots [N] int64 the table has a row for every
+    slot, and sequence n has that of slots[n]. Returns [N, H, V].
     """
+    if slots is not None:
+        table = table[slots]
     if is_exact():
         kept = [pages[row.long()].flatten(0, 1)[:n] for row, n in zip(table, lengths, strict=True)]
         return _in_blocks(q, kept, kv_b, value_dim, range(len(q) + 1))

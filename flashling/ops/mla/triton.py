@@ -57,13 +57,14 @@ def mla_paged(
     lengths: Tensor,
     kv_b: Tensor,
     value_dim: int,
+    slots: Tensor | None = None,
     *,
     tile: Tile | None = None,
 ) -> Tensor:
     """As the op; bfloat16 alone is served, and no gradients: anything else takes the body."""
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in (q, pages, kv_b))
     if learns or any(t.dtype != torch.bfloat16 for t in (q, pages, kv_b)):
-        return vars(op)["body"](q, pages, table, lengths, kv_b, value_dim)
+        return vars(op)["body"](q, pages, table, lengths, kv_b, value_dim, slots)
     size, width, rank = pages.shape[1], pages.shape[2], kv_b.shape[1]
     if size & (size - 1) or pages.stride(2) != 1 or pages.stride(1) != width:
         raise ValueError(f"pages {tuple(pages.shape)} with strides {pages.stride()}")
@@ -74,7 +75,8 @@ def mla_paged(
     # heads lead: [H, N, R]
     seen = torch.bmm(plain.transpose(0, 1), wk)
     scale = q.shape[-1] ** -0.5 / math.log(2)
-    mixed = _attend(seen, turned, pages, table, lengths.contiguous(), scale, tile)
+    of = table, lengths.contiguous(), slots
+    mixed = _attend(seen, turned, pages, of, scale, tile)
     return torch.bmm(mixed, wv.transpose(1, 2)).transpose(0, 1)
 
 
@@ -82,14 +84,14 @@ def _attend(
     seen: Tensor,
     turned: Tensor,
     pages: Tensor,
-    table: Tensor,
-    lengths: Tensor,
+    of: tuple[Tensor, Tensor, Tensor | None],
     scale: float,
     tile: Tile | None,
 ) -> Tensor:
-    """Latents [H, N, R] mixed by the attention of queries seen [H, N, R] and turned [N, H, P];
-    scale goes with powers of two.
+    """Latents [H, N, R] mixed by the attention of queries seen [H, N, R] and turned [N, H, P]
+    over the pages of (table, lengths, slots); scale goes with powers of two.
     """
+    table, lengths, slots = of
     heads, num, rank = seen.shape
     size, turn = pages.shape[1], turned.shape[2]
     mixed = seen.new_empty(seen.shape)
@@ -98,6 +100,7 @@ def _attend(
     tile = tile or tile_of(num, heads)
     turned = turned if turned.stride(2) == 1 else turned.contiguous()
     table = table if table.stride(1) == 1 else table.contiguous()
+    slots = None if slots is None else slots.contiguous()
     parts = seen.new_empty(num, tile.splits, heads, rank, dtype=torch.float32)
     peaks = seen.new_empty(2, num, tile.splits, heads, dtype=torch.float32)
     columns = triton.next_power_of_2(rank)
@@ -107,6 +110,7 @@ def _attend(
         pages,
         table,
         lengths,
+        slots,
         parts,
         peaks[0],
         peaks[1],
@@ -171,6 +175,7 @@ def _attend_part(
     pages,
     table,
     lengths,
+    slots,
     parts,
     peak,
     mass,
@@ -219,7 +224,7 @@ def _attend_part(
     m = tl.full((ROWS,), float("-inf"), tl.float32)
     l = tl.zeros((ROWS,), tl.float32)
     acc = tl.zeros((COLUMNS, ROWS), tl.float32)
-    entries = table + n * table_row
+    entries = table + (n if slots is None else tl.load(slots + n)) * table_row
     page = tl.load(entries + first)
     for j in range(first, last):
         row = pages + page.to(tl.int64) * page_stride + i[:, None] * WIDTH

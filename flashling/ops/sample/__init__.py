@@ -11,8 +11,12 @@ from ...sampling import Sampling
 from ..op import op, wide
 
 LOW = 0xFFFFFFFF
+# elements of logits that get their noise at once: bounds what it takes beside them
+BLOCK = 1 << 22
 # one for all, or one for each row
 Number = int | Tensor
+# of each row [N]: top_k int64 (0 for all), top_p and min_p float64
+Cut = tuple[Tensor, Tensor, Tensor]
 
 
 @op()
@@ -138,3 +142,50 @@ def choose(
         x = x.double() + gumbel(ids, settings.seed, sample, len(prompt) + len(out))
     # the framework promises the first among equals
     return int(x.argmax())
+
+
+@op(cuda=".triton:pick")
+def pick(
+    logits: Tensor,
+    temperature: Tensor,
+    seed: Tensor,
+    sample: Tensor,
+    position: Tensor,
+    cut: Cut | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens [N] int64, each as `choose` draws it from its row of logits [N, V] where nothing but
+    temperature, top-k, top-p and min-p is set; the model's log-probabilities of them [N]; whether
+    the rows are finite [N] bool, without which the others mean nothing.
+
+    temperature [N] float64; seed (the bits of a uint64), sample and position [N] int64, all on
+    the device; cut: the filters, None if no row has one.
+    """
+    x = wide(logits)
+    tokens, ids = x.argmax(-1), torch.arange(x.shape[-1], device=x.device)
+    at_random = (temperature > 0).nonzero()[:, 0]
+    for at in at_random.split(max(1, BLOCK // x.shape[-1])):
+        some = x[at] / temperature[at, None].to(x.dtype)
+        if cut is not None:
+            top_k, top_p, min_p = (c[at] for c in cut)
+            some = _cut_rows(some, top_k, top_p.to(x.dtype), min_p.to(x.dtype))
+        noise = gumbel(ids, *(p[at, None] for p in (seed, sample, position)))
+        tokens[at] = (some.double() + noise).argmax(-1)
+    own = logprobs_of(x).gather(-1, tokens[:, None])[:, 0]
+    return tokens, own, torch.isfinite(x).all(-1)
+
+
+def _cut_rows(x: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
+    """x [n, V] after top-k, top-p and min-p of each row, a copy or not."""
+    vocab = x.shape[-1]
+    most = torch.where((top_k > 0) & (top_k < vocab), top_k, vocab)
+    at = ((most < vocab) | (top_p < 1) | (min_p > 0)).nonzero()[:, 0]
+    # a stable sort: among equals the lowest id is the likeliest
+    order = x[at].sort(dim=-1, descending=True, stable=True)
+    keep = torch.arange(vocab, device=x.device) < most[at, None]
+    p = order.values.masked_fill(~keep, -torch.inf).softmax(-1)
+    # no sum reaches infinity: 1 keeps all
+    part = top_p[at].masked_fill(top_p[at] >= 1, torch.inf)
+    keep &= p.cumsum(-1) - p < part[:, None]
+    keep &= p >= min_p[at, None] * p[:, :1]
+    kept = order.values.masked_fill(~keep, -torch.inf)
+    return x.index_copy(0, at, torch.empty_like(kept).scatter_(1, order.indices, kept))

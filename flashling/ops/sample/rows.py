@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...batch import sent
 from ...sampling import Sampling
 from ..op import op, wide
-from . import gumbel, logprobs_of
-
-# elements of logits that get their noise at once: bounds what it takes beside them
-BLOCK = 1 << 22
+from . import logprobs_of, pick
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,7 @@ def choose_rows(logits: Tensor, rows: Sequence[Draw]) -> Tensor:
     """
     _check(rows, logits.shape[-1])
     x = _mask(_penalise(wide(logits), rows), rows)
-    tokens = x.argmax(-1)
-    at_random = [n for n, r in enumerate(rows) if r.settings.temperature > 0]
-    size = max(1, BLOCK // x.shape[-1])
-    for first in range(0, len(at_random), size):
-        part = at_random[first : first + size]
-        at, some = torch.tensor(part, device=x.device), [rows[n] for n in part]
-        tokens[at] = (_cut(x[at], [r.settings for r in some]).double() + _noise(x, some)).argmax(-1)
+    tokens = pick(x, *_settings(rows, x.device))[0]
     held = [n for n, r in enumerate(rows) if r.allowed is not None]
     if held:
         at = torch.tensor(held, device=x.device)
@@ -156,37 +148,20 @@ def _mask(x: Tensor, rows: Sequence[Draw]) -> Tensor:
     return torch.where(is_longer[:, None], longer, x)
 
 
-def _cut(x: Tensor, settings: Sequence[Sampling]) -> Tensor:
-    """x [n, V] after temperature, top-k, top-p and min-p, a copy or not."""
-
-    def column(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=x.dtype, device=x.device)[:, None]
-
-    vocab = x.shape[-1]
-    x = x / column([s.temperature for s in settings])
-    most = [s.top_k if 0 < s.top_k < vocab else vocab for s in settings]
-    cut = [i for i, s in enumerate(settings) if most[i] < vocab or s.top_p < 1 or s.min_p > 0]
-    if not cut:
-        return x
-    at, some = torch.tensor(cut, device=x.device), [settings[i] for i in cut]
-    # a stable sort: among equals the lowest id is the likeliest
-    order = x[at].sort(dim=-1, descending=True, stable=True)
-    ranks = torch.arange(vocab, device=x.device)
-    keep = ranks < torch.tensor([most[i] for i in cut], device=x.device)[:, None]
-    p = order.values.masked_fill(~keep, -torch.inf).softmax(-1)
-    # no sum reaches infinity: 1 keeps all
-    keep &= p.cumsum(-1) - p < column([s.top_p if s.top_p < 1 else torch.inf for s in some])
-    keep &= p >= column([s.min_p for s in some]) * p[:, :1]
-    kept = order.values.masked_fill(~keep, -torch.inf)
-    return x.index_copy(0, at, torch.empty_like(kept).scatter_(1, order.indices, kept))
-
-
-def _noise(x: Tensor, rows: Sequence[Draw]) -> Tensor:
-    """Gumbel noise [n, V] float64 of each row's seed, sample and position."""
-    places = [
-        # the bits of a uint64 as int64
-        (r.settings.seed - (r.settings.seed >> 63 << 64), r.sample, len(r.prompt) + len(r.out))
-        for r in rows
+def _settings(rows: Sequence[Draw], device: torch.device) -> tuple[Any, ...]:
+    """The arguments of `pick` after the logits."""
+    of = [r.settings for r in rows]
+    whole = [
+        (signed(s.seed), r.sample, len(r.prompt) + len(r.out), s.top_k)
+        for r, s in zip(rows, of, strict=True)
     ]
-    seed, sample, position = torch.tensor(places, device=x.device).T[:, :, None]
-    return gumbel(torch.arange(x.shape[-1], device=x.device), seed, sample, position)
+    real = [(s.temperature, s.top_p, s.min_p) for s in of]
+    seed, sample, position, top_k = sent(torch.tensor(whole).T.contiguous(), device)
+    temperature, *rest = sent(torch.tensor(real, dtype=torch.float64).T.contiguous(), device)
+    cut = (top_k, *rest) if any(s.is_cut for s in of) else None
+    return temperature, seed, sample, position, cut
+
+
+def signed(seed: int) -> int:
+    """The bits of a uint64 as an int64."""
+    return seed - (seed >> 63 << 64)
