@@ -103,10 +103,10 @@ def _kernels() -> dict[str, str]:
     """Our kernels' names, and the folder of each; those of one name in two folders are both's."""
     found: dict[str, str] = {}
     room = Path(ops.__file__).parent
-    for file in sorted(room.glob("*/*triton.py")):
+    for file in sorted(room.rglob("*triton.py")):
+        op = file.stem.removesuffix("_triton") if file.parent == room else file.parent.name
         for node in ast.parse(file.read_text("utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.decorator_list:
-                name = file.parent.name
-                before = found.get(node.name, name)
-                found[node.name] = name if before == name else f"{before}, {name}"
+                before = found.get(node.name, op)
+                found[node.name] = op if before == op else f"{before}, {op}"
     return found
