@@ -12,7 +12,7 @@ from typing import Any
 
 from flashling.ops.cases import OPS, all_cases
 
-from . import kernels
+from . import full_size, kernels
 
 DOCS = Path(__file__).parents[1] / "docs"
 # of the help texts: as a terminal of this many columns shows them
@@ -38,6 +38,15 @@ def commands() -> list[str]:
     return [name for name in app if not name.startswith("-")]
 
 
+def every_command() -> Iterator[list[str]]:
+    """The words of each command, those of a group's commands after it."""
+    from flashling.cli.app import app
+
+    for name in commands():
+        yield [name]
+        yield from ([name, inner] for inner in app[name] if not inner.startswith("-"))
+
+
 def help_of(*words: str) -> str:
     """What `flashling WORDS --help` shows, without colours."""
     from rich.console import Console
@@ -53,7 +62,7 @@ def help_of(*words: str) -> str:
 def cli() -> str:
     """The page of the command line: every help text."""
     parts = ["# The command line", NOTE]
-    for words in ([], *([name] for name in commands())):
+    for words in ([], *every_command()):
         called = " ".join(["flashling", *words])
         parts += [f"## {called}", f"```text\n{help_of(*words)}\n```"]
     return "\n\n".join(parts) + "\n"
@@ -107,6 +116,7 @@ def _cases(op: Callable[..., Any]) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli,
+    "full-size.md": full_size.page,
     "kernels.md": kernels.page,
     "ops.md": ops,
 }

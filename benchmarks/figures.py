@@ -118,6 +118,18 @@ def agent_trace(source: Path, target: Path) -> None:
     draw(source, target)
 
 
+def full_size(kind: str) -> Callable[[Path, Path], None]:
+    """A chart of the whole model on one device."""
+
+    def draw(source: Path, target: Path) -> None:
+        # it draws with this file's style
+        from .full_size_charts import CHARTS
+
+        CHARTS[kind](source, target)
+
+    return draw
+
+
 # figure -> how it is drawn, from which result, and where that result comes from
 SOURCES: dict[str, tuple[Callable[[Path, Path], None], str, str]] = {
     "nano-train": (
@@ -126,6 +138,14 @@ SOURCES: dict[str, tuple[Callable[[Path, Path], None], str, str]] = {
         "train the embedded model (flashling train nano) and copy its log.jsonl there",
     ),
     "agent-trace": (agent_trace, "agent-trace.json", "run python3 -m benchmarks.agent_trace"),
+    **{
+        f"full-size-{kind}": (
+            full_size(kind),
+            "engine-nvidia-h200.json",
+            "run python3 -m benchmarks.twin out=benchmarks/results on one GPU",
+        )
+        for kind in ("decode", "prefill", "twin")
+    },
 }
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from flashling.bench.engine.recipes import RECIPES, random_model
 from flashling.config import LING_FLASH, ModelConfig
 from flashling.engine.runner import Runner
 from flashling.model.ling import Ling
@@ -22,7 +23,6 @@ from flashling.ops.device import slug
 from flashling.ops.op import using
 
 from .ops import about
-from .random_model import random_fp8
 
 BATCHES, CONTEXT, PROMPT = (1, 4, 64, 256), 4096, 8192
 # different prompts that are read; other slots begin as copies of theirs, with tokens of their own
@@ -51,7 +51,7 @@ def check(device: torch.device, blocks: bool) -> Report:
     and the largest of all but one in a hundred.
     """
     config = LING_FLASH.with_(num_hidden_layers=8, num_nextn_predict_layers=0)
-    model = random_fp8(config, device, blocks)
+    model = random_model(config, device, RECIPES["fp8" if blocks else "fp8-channel"])
     tokens = prompt(300, 1, config.vocab_size)
     given = _layers(model, tokens, "body", [])
     found = _layers(model, tokens, "cuda", [x[:2] for x in given])
@@ -234,7 +234,8 @@ def main(*arguments: str) -> int:
             return 1
     if set(parts) - {"check"}:
         layers = int(options.get("layers", LING_FLASH.num_hidden_layers))
-        model = random_fp8(LING_FLASH.with_(num_hidden_layers=layers), device, blocks)
+        config = LING_FLASH.with_(num_hidden_layers=layers)
+        model = random_model(config, device, RECIPES["fp8" if blocks else "fp8-channel"])
         try:
             _measure(model, parts, report)
         finally:

@@ -228,7 +228,9 @@ def test_importing_is_cheap() -> None:
         "flashling.model.ling",
         "flashling.model.oracle",
         "flashling.train",
+        "flashling.bench.engine.run",
         "benchmarks.ops",
+        "benchmarks.twin",
     ],
 )
 def test_gpu_rooms_import_light(name: str) -> None:

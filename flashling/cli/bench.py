@@ -1,4 +1,4 @@
-"""`flashling bench serve`: load on a server."""
+"""`flashling bench`: load on a server, and a model's speed on a device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import json as text
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from cyclopts import App
 
 from .setup import load as load_model
 from .terminal import note, paint, progress, table
@@ -23,7 +25,7 @@ ROUNDS = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked of the server; fields as the flags of `bench`."""
+    """What is asked of the server; fields as the flags of `serve`."""
 
     streams: int
     rate: float | None
@@ -53,8 +55,11 @@ class Plan:
         return f"{how}, {self.requests} x {self.prompt} tokens in, {kind}"
 
 
-def bench(
-    what: Literal["serve"],
+bench = App(name="bench", help="Measure: a server under load, or a whole model on this device.")
+
+
+@bench.command
+def serve(
     target: str = "embedded",
     /,
     *,
@@ -103,6 +108,26 @@ def bench(
         if overhead:
             return _overhead(url, target, plan)
         return _tell(asyncio.run(_run(url, plan)), plan, json, plot)
+
+
+@bench.command
+def engine(*words: str) -> int:
+    """Measure a model of random weights on this device: speed and memory, never quality. Rows go
+    into engine-DEVICE.json, beside those of earlier runs. Exit status 1: a cell failed.
+
+    Parameters
+    ----------
+    words
+        Parts in the order wanted, all by default: recipes (memory and errors of each), decode,
+        prefill, trace (time by op; last, since it may slow down what is timed after it). And
+        NAME=VALUE: model=ling-2.6-flash recipe=fp8-channel batches=1,64 contexts=4096
+        prompts=8192 layers=8 seconds=60 (then no cell begins) out=FOLDER. What a list has first
+        is measured first.
+    """
+    from ..bench.engine.plan import read
+    from ..bench.engine.run import run
+
+    return run(read(words))
 
 
 async def _run(url: str, plan: Plan) -> list[Sample]:

@@ -35,6 +35,8 @@ class Recorded:
     ) -> None:
         self.given = given
         side = torch.cuda.Stream()
+        # what the call reads may still be on its way
+        side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(2):
                 call(given)

@@ -33,7 +33,7 @@ class Ling(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type that the model computes in."""
-        return self.head.dtype
+        return self.norm.dtype
 
     def forward(self, batch: Batch, past: Past) -> Tensor:
         """Hidden states [T, D] after the final norm; which rows meet the head is the caller's."""
@@ -46,7 +46,7 @@ class Ling(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden [..., D] -> logits [..., vocab], float32 (float64 stays)."""
-        return ops.wide(ops.product(hidden, self.head))
+        return ops.wide(ops.linear(hidden, self.head))
 
     def mtp_hidden(
         self,

@@ -1,6 +1,6 @@
 """Ops: functions with a meaning (the plain body), kernels by device, and their cases."""
 
-from .exact import exactly, product
+from .exact import exactly
 from .experts import experts, swiglu
 from .experts import load as expert_load
 from .lightning import CHUNK, Carry, Grid, lightning, lightning_decode, slopes
@@ -56,7 +56,6 @@ __all__ = [
     "op",
     "philox",
     "pick",
-    "product",
     "quantise",
     "queries_keys",
     "rotary_table",

@@ -13,8 +13,8 @@ from torch import Tensor
 FLOAT8 = torch.float8_e4m3fn
 # the smallest scale: normal in bfloat16, so that no machine flushes it to zero
 TINY = 2.0**-126
-# elements that a search holds at once: few enough for a core's cache
-SLAB = 1 << 18
+# elements that a search holds at once: few enough for a core's cache, enough to fill a GPU
+SLAB, GPU_SLAB = 1 << 18, 1 << 26
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ class Scheme:
 
     def _scales(self, blocks: Tensor) -> Tensor:
         """blocks [R, rows, C, columns] -> scales [R, 1, C, 1] float32 of bfloat16 precision."""
-        step = max(1, SLAB // max(1, blocks[0].numel()))
+        slab = GPU_SLAB if blocks.is_cuda else SLAB
+        step = max(1, slab // max(1, blocks[0].numel()))
         return torch.cat([self._search(part) for part in blocks.split(step)])
 
     def _search(self, blocks: Tensor) -> Tensor:

@@ -40,6 +40,11 @@ class Fp8(nn.Module):
         """How many inputs share a scale: 128, or None for all of them."""
         return BLOCK if self.scale.ndim == self.numbers.ndim else None
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weight lies."""
+        return self.numbers.device
+
     def __getitem__(self, index: int) -> Fp8:
         """The weight of one expert."""
         return Fp8(self.numbers[index], self.scale[index])

@@ -39,6 +39,11 @@ class Int4(nn.Module):
         """The shape of the weight."""
         return torch.Size((*self.words.shape[:-1], self.words.shape[-1] * EACH))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weight lies."""
+        return self.words.device
+
     def __getitem__(self, index: int) -> Int4:
         """The weight of one expert."""
         return Int4(self.words[index], self.scale[index])

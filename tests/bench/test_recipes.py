@@ -1,0 +1,96 @@
+"""Recipes: their bytes, their models, their errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flashling.bench.engine import errors, memory
+from flashling.bench.engine.plan import read
+from flashling.bench.engine.recipes import RECIPES, random_model, weight_bytes
+from flashling.config import LING_FLASH, TOY, ModelConfig
+from flashling.engine.runner import Runner
+from flashling.model.packed import pack
+from flashling.quant import FP8, FP8_BLOCK, INT4, Scheme
+
+CPU = torch.device("cpu")
+# of a row, random weights of 128 inputs: three bits of mantissa, or 15 steps of a group's range
+APART = {"fp8": (0.02, 0.09), "int4-all": (0.05, 0.25)}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_random_model_has_the_bytes_that_were_planned_and_runs(
+    name: str, config: ModelConfig
+) -> None:
+    model = random_model(config, CPU, RECIPES[name])
+    held = [*model.parameters(), *model.buffers()]
+    assert not any(x.is_meta for x in held)
+    small = sum(b.nbytes for n, b in model.named_buffers() if n.endswith((".bias", ".load")))
+    assert sum(x.nbytes for x in held) - small == weight_bytes(config, RECIPES[name])
+    runner = Runner(model, 2, 128)
+    runner.fill([[1, 2, 3]], [1])
+    runner.step(torch.tensor([1]))
+    assert runner.rows.lengths.tolist() == [0, 4] and runner.rows.tails.tolist() == [0, 4]
+    assert torch.isfinite(runner.rows.cache.state).all()
+
+
+def test_weights_have_unit_gain_in_every_form(config: ModelConfig) -> None:
+    for name, recipe in RECIPES.items():
+        weight = random_model(config, CPU, recipe).layers[1].ffn.gate_up
+        plain = weight if isinstance(weight, torch.Tensor) else weight.unpack()
+        gain = float(plain.float().square().sum(-1).mean().sqrt())
+        assert 0.9 < gain < 1.1, (name, gain)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "rows"), [(FP8, 72), (FP8_BLOCK, 256), (INT4, 72)], ids=lambda v: str(v)
+)
+def test_a_stack_is_packed_as_each_of_its_weights(scheme: Scheme, rows: int) -> None:
+    weight = torch.randn(5, rows, 128, generator=torch.Generator().manual_seed(0))
+    found = pack(weight, scheme)
+    assert found.shape == weight.shape
+    for one, plain in zip(found.unpack(), weight, strict=True):
+        torch.testing.assert_close(one, scheme.unpack(scheme.pack(plain)))
+
+
+def test_errors_are_those_of_the_bits(config: ModelConfig) -> None:
+    rows = {r["recipe"]: r for r in errors.measure(config, CPU)}
+    assert set(rows) == set(RECIPES)
+    assert rows["bf16"]["hidden"] == rows["bf16"]["kl"] == 0 and rows["bf16"]["same_token"] == 1
+    # its first layer has no routed experts
+    assert rows["int4"]["layers"][0] == 0
+    for name, (least, most) in APART.items():
+        assert least < rows[name]["hidden"] < most, rows[name]
+    assert rows["fp8"]["kl"] < rows["int4-fp8"]["kl"] < rows["int4-all"]["kl"]
+
+
+def test_widths_that_no_kernel_takes_are_named() -> None:
+    rows = {r["recipe"]: r for r in errors.measure(TOY, CPU)}
+    assert "qkvg has 64 inputs, fp8-block wants a multiple of 128" in rows["fp8"]["refused"]
+    with pytest.raises(ValueError, match="multiple of 128; choose another recipe"):
+        random_model(TOY, CPU, RECIPES["fp8"])
+
+
+def test_what_fits_at_full_size() -> None:
+    found = {name: memory.table(LING_FLASH, recipe) for name, recipe in RECIPES.items()}
+    assert found["fp8-channel"]["weights"] / 1e9 == pytest.approx(105.8, abs=0.1)
+    assert found["bf16"]["fits"]["141"] == {"missing": pytest.approx(78.8e9, abs=1e8)}
+    assert "missing" in found["fp8"]["fits"]["96"] and found["int4"]["fits"]["80"]["together"] > 64
+    with pytest.raises(ValueError, match=r"bf16 takes 208\.4 GB of weights, .* GB more than the"):
+        memory.check_weights(LING_FLASH, RECIPES["bf16"], "bf16", CPU)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["recipe=fp7"], "no recipe 'fp7'; there are: bf16, fp8"),
+        (["model=gpt"], "no model 'gpt'; there are: ling-2.6-flash"),
+        (["batches=1,x"], "batches=1,x: give numbers, with commas between several"),
+        (["contexts=0"], r"contexts \[0\]: give numbers of 1 at least"),
+        (["wings=2"], "there is no 'wings' to change; there are: model"),
+        (["out=no/such"], "no folder no/such; make it"),
+    ],
+)
+def test_a_wrong_word_is_named(words: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read(words)
