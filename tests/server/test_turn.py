@@ -26,28 +26,27 @@ from flashling.text.tokenizer import Tokenizer
 class Service:
     """Takes requests, does nothing, and lets the test tell what happens."""
 
-    engine = None
+    trouble, restarts = "", 0
 
     def __init__(self, refusal: Exception | None = None) -> None:
         self.refusal = refusal
         self.tell: Callable[[int, Any], None] = lambda i, event: None
         self.is_closed = False
 
-    def open(self, request: Request, samples: int, tell: Any) -> Any:
-        self.tell = tell
+    def open(self, request: Request, samples: int, grammar: None, tell: Any) -> Any:
+        self.tell, taken = tell, asyncio.get_running_loop().create_future()
         if self.refusal:
-            tell(0, self.refusal)
-        return SimpleNamespace(close=self._close, stop=lambda i: None)
-
-    def ask(self, what: Callable[[], None]) -> None:
-        what()
+            taken.set_exception(self.refusal)
+        else:
+            taken.set_result([0])
+        return SimpleNamespace(taken=taken, close=self._close, stop=lambda i: None)
 
     def _close(self) -> None:
         self.is_closed = True
 
 
 def turn(service: Service, ended: list[Turn]) -> Turn:
-    llm: Any = SimpleNamespace(tokenizer=Tokenizer.read(nano()), service=service)
+    llm: Any = SimpleNamespace(tokenizer=Tokenizer.read(nano()), engine=service)
     return Turn(llm, Asked(Request((1, 2)), 1), ANYONE, "t", ended.append)
 
 
@@ -97,7 +96,9 @@ class Page:
 
 
 def test_a_page_is_open_and_brings_its_own_policy() -> None:
-    llm: Any = SimpleNamespace(tokenizer=None, service=Service())
+    service = Service()
+    service.trouble = "is starting"
+    llm: Any = SimpleNamespace(tokenizer=None, engine=service)
     app: Any = make(llm, Settings(keys=Keys([("a", "a-long-key")])), Page())
 
     async def run() -> None:
@@ -107,7 +108,9 @@ def test_a_page_is_open_and_brings_its_own_policy() -> None:
             assert found.text == "hello" and found.headers["x-content-type-options"] == "nosniff"
             assert found.headers["content-security-policy"] == "default-src 'self'"
             assert (await client.get("/metrics")).status_code == 401
-            # not ready before the model has answered
-            assert (await client.get("/ready")).status_code == 503
+            # not ready before the engine is
+            told = await client.get("/ready")
+            assert told.status_code == 503
+            assert told.json() == {"status": "starting", "reason": "the engine is starting"}
 
     asyncio.run(run())
