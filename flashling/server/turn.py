@@ -80,12 +80,15 @@ class Turn:
             async with asyncio.timeout(seconds):
                 await self._heard.wait()
         engine, numbers = self._llm.engine, self._stream.numbers
-        if not self._heard.is_set() and await engine.call(calls.is_waiting, numbers):
-            told = f"it could not be begun within {seconds:g} s; try again later"
-            self._failure = Refused(503, told, DEADLINE, retry_after=seconds)
-        if self._failure is not None:
+        try:
+            if not self._heard.is_set() and await engine.call(calls.is_waiting, numbers):
+                told = f"it could not be begun within {seconds:g} s; try again later"
+                raise Refused(503, told, DEADLINE, retry_after=seconds)
+            if self._failure is not None:
+                raise self._failure
+        except Exception:
             self.close()
-            raise self._failure
+            raise
 
     def _hear(self, sample: int, event: Drawn | Exception) -> None:
         if isinstance(event, Exception):

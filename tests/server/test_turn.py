@@ -12,6 +12,7 @@ import pytest
 
 from flashling.engine.engine import Overloaded
 from flashling.engine.request import Event, Request
+from flashling.llm.link import Lost
 from flashling.nano import path as nano
 from flashling.server import limits
 from flashling.server.app import make
@@ -39,7 +40,10 @@ class Service:
             taken.set_exception(self.refusal)
         else:
             taken.set_result([0])
-        return SimpleNamespace(taken=taken, close=self._close, stop=lambda i: None)
+        return SimpleNamespace(taken=taken, numbers=[0], close=self._close, stop=lambda i: None)
+
+    async def call(self, what: Any, *args: Any) -> Any:
+        raise Lost("was killed")
 
     def _close(self) -> None:
         self.is_closed = True
@@ -83,6 +87,21 @@ def test_a_refusal_comes_before_the_answer_begins() -> None:
     ended: list[Turn] = []
     asyncio.run(run())
     assert len(ended) == 1
+
+
+def test_an_engine_that_ends_before_a_request_has_begun() -> None:
+    ended: list[Turn] = []
+
+    async def run() -> None:
+        service = Service()
+        it = turn(service, ended)
+        await it.begin()
+        with pytest.raises(Lost, match="the engine was killed"):
+            await it.start(0.01)
+        # its slot is free again, whatever becomes of the response
+        assert ended == [it] and service.is_closed
+
+    asyncio.run(run())
 
 
 class Page:
