@@ -21,7 +21,6 @@ def serve(
     chat_template: Path | None = None,
 ) -> int:
     """Serve a model and a page over HTTP: OpenAI's and Anthropic's APIs. Ctrl-C stops it.
-    Exit status 1: it cannot start; 3: the engine ended again and again.
 
     Parameters
     ----------
