@@ -19,7 +19,7 @@ from flashling.engine.engine import Engine
 from flashling.engine.request import Event, Request
 from flashling.llm import calls, supervisor
 from flashling.llm.frames import TOLD, Add, Setup, Told, frame, taken
-from flashling.llm.link import Lost
+from flashling.llm.link import Lost, Stream
 from flashling.llm.supervisor import Supervisor
 from flashling.llm.worker import Worker
 from flashling.sampling import Sampling
@@ -53,13 +53,13 @@ def is_alive(pid: int) -> bool:
 
 
 class Crowd:
-    """64 streams at once; `ends` has the last event of each that is over, by its path."""
+    """So many streams at once; `ends` has the last event of each that is over, by its path."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, count: int) -> None:
         self.ends: list[tuple[str, str]] = []
         self._begun = threading.Semaphore(0)
         self._url = url
-        paths = [STREAMS[i % len(STREAMS)] for i in range(64)]
+        paths = [STREAMS[i % len(STREAMS)] for i in range(count)]
         self._threads = [threading.Thread(target=self._one, args=p) for p in paths]
         for each in self._threads:
             each.start()
@@ -96,13 +96,14 @@ def told(served: Served, said: list[Any], text: str) -> dict[str, Any]:
     return usage
 
 
-def test_an_engine_and_then_its_server_are_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [64, pytest.param(400, marks=pytest.mark.soak)])
+def test_an_engine_and_then_its_server_are_killed(tmp_path: Path, count: int) -> None:
     flags = ("--disk-cache", f"{tmp_path / 'parked'}:1")
     served = start(tmp_path, *flags)
     said: list[Any] = [SYSTEM]
     first = told(served, said, "list the files in src")
 
-    crowd = Crowd(served.url)
+    crowd = Crowd(served.url, count)
     (engine,) = children(served.process.pid)
     os.kill(engine, signal.SIGKILL)
     crowd.join()
@@ -126,7 +127,7 @@ def test_an_engine_and_then_its_server_are_killed(tmp_path: Path) -> None:
     assert cached == first["total_tokens"] - 1 > 0
     assert served.gauge('cache_hits_total{tier="disk"}') == 1
 
-    crowd = Crowd(served.url)
+    crowd = Crowd(served.url, count)
     (engine,) = children(served.process.pid)
     end(served, signal.SIGKILL)
     crowd.join()
@@ -235,6 +236,29 @@ def test_an_engine_that_says_nothing(folder: Path, monkeypatch: pytest.MonkeyPat
     sample, last = heard[-1]
     assert sample == 0 and isinstance(last, Lost)
     assert all(isinstance(event, Event) for _, event in heard[:-1])
+
+
+def test_what_ends_before_the_engine_has_it() -> None:
+    """It is ended as soon as its numbers are known."""
+
+    class Heard:
+        def __init__(self) -> None:
+            self.aborted, self.dropped = [], []
+            self.abort, self.drop = self.aborted.append, self.dropped.append
+
+    async def run() -> None:
+        for close in (True, False):
+            link: Any = Heard()
+            it = Stream(link, lambda *_: None, asyncio.get_running_loop().create_future())
+            it.stop(1)
+            if close:
+                it.close()
+            assert not any(link.aborted) and not any(link.dropped)
+            it.begin([5, 6, 7])
+            assert link.aborted[-1] == [6]
+            assert link.dropped == ([[], [5, 6, 7]] if close else [])
+
+    asyncio.run(run())
 
 
 def test_a_step_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
