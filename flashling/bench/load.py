@@ -84,7 +84,10 @@ class Load:
     def __init__(self, url: str, key: str = "", model: str = "any") -> None:
         root = url.rstrip("/").removesuffix("/v1")
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        # a connection is left before a server hangs up, which it may do after seconds
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0
+        )
         # what the environment says of proxies is not for the server under test
         self._client = httpx.AsyncClient(
             base_url=root, headers=headers, limits=limits, timeout=PATIENCE, trust_env=False

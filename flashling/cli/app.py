@@ -36,8 +36,8 @@ EXPECTED = (ValueError, OSError, RuntimeError, ImportError)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; the exit status: 0, 1 for a failure, 2 for a wrong call, 130 after
-    Ctrl-C.
+    """Run the command line; the exit status: 0, 1 for a failure, 2 for a wrong call, 3 if
+    what a server runs ended again and again, 130 after Ctrl-C.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     # what follows -- belongs to the command

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .setup import load
-
 
 def serve(
     model: str = "embedded",
@@ -56,4 +54,4 @@ def serve(
     temperature = 0.0 if model == "embedded" else 0.7
     given = Keys.read(keys), ledger, store, host_cache, disk_cache, temperature, queue, drain
     found = Settings(Path(model).resolve().name, host, port, *given)
-    return run.serve(lambda: load(model, None, chat_template and str(chat_template)), found, page)
+    return run.serve(model, found, page, chat_template)

@@ -59,7 +59,8 @@ class Engine:
         # the step in the air; whether all that wait would wait on, were they asked again
         self._flight: Flight | None = None
         self._is_settled = False
-        self._next = 0
+        # of the next request
+        self.number = 0
 
     def add(self, request: Request) -> int:
         """Queue a request; its number. ValueError if it can never run, Overloaded if the queue is
@@ -73,13 +74,13 @@ class Engine:
         """
         self._check(request, count)
         guides = [request.guide() if request.guide else None for _ in range(count)]
-        numbers = range(self._next, self._next + count)
+        numbers = range(self.number, self.number + count)
         for n, (number, guide) in enumerate(zip(numbers, guides, strict=True)):
             own = replace(request, sample=request.sample + n)
             usage, tokens = Usage(len(own.prompt)), list(own.prompt)
             s = Sequence(number, own, number, numbers[0], usage, tokens, guide=guide)
             self.waiting.append(s)
-        self._next += count
+        self.number += count
         self._is_settled = False
         return list(numbers)
 

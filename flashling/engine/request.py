@@ -66,11 +66,11 @@ class Usage:
 
 
 class Overloaded(RuntimeError):
-    """The queue is full; `retry_after` seconds later there may be room."""
+    """So many wait that the queue is full; `retry_after` seconds later there may be room."""
 
     def __init__(self, waiting: int, retry_after: float) -> None:
         super().__init__(f"{waiting} requests are waiting; try again in {retry_after:.0f} s")
-        self.retry_after = retry_after
+        self.waiting, self.retry_after = waiting, retry_after
 
 
 @dataclass(frozen=True)

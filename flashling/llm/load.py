@@ -18,10 +18,7 @@ def load(
     """What the folder `path` holds, or the embedded model; arguments as `LLM` takes them.
     ValueError names what is wrong with the folder and how to go on.
     """
-    is_embedded = path in (None, "embedded")
-    folder = nano.path() if is_embedded else Path(str(path))
-    if not folder.is_dir():
-        raise ValueError(f"no folder {folder}: give a model's folder, or leave it out")
+    is_embedded, folder = path in (None, "embedded"), folder_of(path)
     tokenizer = Tokenizer.read(folder)
     has_gpu = torch.cuda.is_available() and not is_embedded
     place = torch.device(device or ("cuda" if has_gpu else "cpu"))
@@ -36,6 +33,14 @@ def load(
             f"{model.config.vocab_size}; fetch both from the same release"
         )
     return model, tokenizer
+
+
+def folder_of(path: str | Path | None) -> Path:
+    """The folder of a model, or the embedded one's. ValueError if there is none."""
+    folder = nano.path() if path in (None, "embedded") else Path(str(path))
+    if not folder.is_dir():
+        raise ValueError(f"no folder {folder}: give a model's folder, or leave it out")
+    return folder
 
 
 def _dtype(given: torch.dtype | str | None) -> torch.dtype | None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from ..engine.engine import Engine
 from ..engine.request import Event, Request
 
-T = TypeVar("T")
 # told from the engine's thread: the number of the sample and its event, or what went wrong
 Tell = Callable[[int, Event | Exception], object]
 
@@ -49,11 +46,6 @@ class Service:
         self._is_running = False
         self._streams: dict[int, tuple[Stream, int]] = {}
 
-    @property
-    def engine(self) -> Engine | None:
-        """The engine, if there is one: for others to look at its counts, and at nothing else."""
-        return self._engine
-
     def open(self, request: Request, samples: int, tell: Tell) -> Stream:
         """Queue a request. Refusals are told as well, as errors of sample 0."""
         stream = Stream(self, tell)
@@ -69,32 +61,10 @@ class Service:
             self._is_running = True
         threading.Thread(target=self._run, name="flashling-engine").start()
 
-    def call(self, what: Callable[[Engine], T]) -> Future[T]:
-        """What comes of doing something with the engine, in its thread; it is made if there is
-        none.
-        """
-        found: Future[T] = Future()
-
-        def work() -> None:
-            if not found.set_running_or_notify_cancel():
-                return
-            try:
-                found.set_result(what(self._ready()))
-            except Exception as error:
-                found.set_exception(error)
-
-        self.ask(work)
-        return found
-
     def _ready(self) -> Engine:
         if self._engine is None:
             self._engine = self._make()
         return self._engine
-
-    def is_waiting(self, stream: Stream) -> bool:
-        """Whether nothing of a stream has begun; in the engine's thread."""
-        waiting = self._engine.waiting if self._engine is not None else []
-        return {s.id for s in waiting if not s.usage.is_told} >= set(stream.numbers)
 
     def abort(self, stream: Stream, sample: int) -> None:
         """End a sample; in the engine's thread."""

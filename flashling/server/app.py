@@ -8,7 +8,7 @@ from typing import Protocol
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from ..llm import LLM
+from ..llm.face import Face
 from . import sessions, small, streams
 from .chat import chat
 from .completions import completions
@@ -60,7 +60,7 @@ class Page(Protocol):
         ...
 
 
-def make(llm: LLM, settings: Settings, page: Page | None = None) -> Gate:
+def make(llm: Face, settings: Settings, page: Page | None = None) -> Gate:
     """The application that serves `llm`, and a page if there is one; its `hub` holds the state."""
     routes, files = list(ROUTES), page.files() if page else {}
     for path, (contents, kind) in files.items():

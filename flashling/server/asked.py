@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
-from ..engine.compiler import Compiler
 from ..engine.grammar import Grammar
 from ..engine.request import Request
-from ..llm import LLM
+from ..llm.face import Face
 from ..llm.prompts import Talk
 from ..sampling import Sampling
 from ..text.template import Rendered
@@ -26,25 +24,23 @@ THINKS = {"none": False, "minimal": False}
 
 @dataclass(frozen=True)
 class Asked:
-    """A request to the engine, how many samples of it, and the conversation that it is from."""
+    """A request to the engine, how many samples of it, the conversation that it is from, and what
+    its answers are held to.
+    """
 
     request: Request
     samples: int
     talk: Talk | None = None
+    grammar: Grammar | None = None
 
 
 class Asker:
-    """Makes requests for one model. Its methods take milliseconds, and seconds where a grammar is
-    new: call them in a thread. They raise ValueError or Refused, saying what is wrong.
+    """Makes requests for one model. Its methods take milliseconds: call them in a thread. They
+    raise ValueError or Refused, saying what is wrong.
     """
 
-    def __init__(self, llm: LLM, temperature: float) -> None:
+    def __init__(self, llm: Face, temperature: float) -> None:
         self.llm, self.temperature = llm, temperature
-
-    @cached_property
-    def compiler(self) -> Compiler:
-        """What makes grammars of schemas."""
-        return Compiler(self.llm.tokenizer, self.llm.model.config.vocab_size)
 
     def chat(self, body: Chat, client: Client) -> Asked:
         """A chat's request."""
@@ -53,8 +49,8 @@ class Asker:
         most = body.max_completion_tokens or body.max_tokens
         logprobs = (body.top_logprobs or 0) if body.logprobs else 0
         sampling = self._sampling(body, most, logprobs, bound.bias)
-        request = self._request(talk.prompt, sampling, bound.grammar, client, body)
-        return Asked(request, body.n or 1, talk)
+        request = self._request(talk.prompt, sampling, client, body)
+        return Asked(request, body.n or 1, talk, bound.grammar)
 
     def completion(self, body: Completion, client: Client) -> list[Asked]:
         """The requests of a completion, one for each prompt."""
@@ -68,10 +64,7 @@ class Asker:
             told = f"session_id: {len(prompts)} prompts; a session goes on from one"
             raise Refused(400, told, "session_id")
         sampling = self._sampling(body, body.max_tokens or 16, body.logprobs or 0, {})
-        return [
-            Asked(self._request(Rendered(p), sampling, None, client, body), samples)
-            for p in prompts
-        ]
+        return [Asked(self._request(Rendered(p), sampling, client, body), samples) for p in prompts]
 
     def prompt(self, body: Chat) -> list[int]:
         """The tokens of a chat's prompt."""
@@ -130,14 +123,9 @@ class Asker:
         )
 
     def _request(
-        self,
-        prompt: Rendered,
-        sampling: Sampling,
-        grammar: Grammar | None,
-        client: Client,
-        body: Drawing,
+        self, prompt: Rendered, sampling: Sampling, client: Client, body: Drawing
     ) -> Request:
-        most = self.llm.model.config.max_position_embeddings
+        most = self.llm.config.max_position_embeddings
         tokens = tuple(prompt.tokens)
         if len(tokens) >= most:
             raise Refused(
@@ -146,7 +134,6 @@ class Asker:
         if body.session_id and (body.n or 1) > 1:
             told = f"session_id: n is {body.n}; a session goes on from one answer"
             raise Refused(400, told, "session_id")
-        guide = None if grammar is None else self.compiler.compile(grammar).start
         return Request(
             tokens,
             sampling,
@@ -154,7 +141,6 @@ class Asker:
             boundaries=tuple(prompt.borders[:1]),
             namespace=client.namespace,
             priority=body.priority or 0,
-            guide=guide,
             session=body.session_id or "",
         )
 

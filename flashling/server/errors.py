@@ -9,7 +9,8 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ..engine.engine import Overloaded
+from ..engine.request import Overloaded
+from ..llm.link import Lost
 
 LOG = logging.getLogger("flashling.server")
 KINDS = {
@@ -43,6 +44,8 @@ def refusal(error: Exception) -> Refused:
         return error
     if isinstance(error, Overloaded):
         return Refused(429, str(error), retry_after=error.retry_after)
+    if isinstance(error, Lost):
+        return Refused(503, str(error), retry_after=error.retry_after)
     if isinstance(error, HTTPException):
         known = {404: "there is nothing at this address", 405: "this address takes other methods"}
         return Refused(error.status_code, known.get(error.status_code, "the request is not valid"))

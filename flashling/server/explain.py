@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..engine.request import Usage, shared
+from ..llm import calls
 from . import limits, sse
 from .asked import Asker
 from .errors import Refused
@@ -43,7 +44,7 @@ async def explain(request: Request) -> Response:
         await asyncio.to_thread(_tokens, hub.asker, i, prompt)
         for i, prompt in enumerate(body.prompts)
     ]
-    found = await hub.engine(lambda e: [e.room.explain(space, tokens) for tokens in prompts])
+    found = await hub.llm.engine.call(calls.explain, space, prompts)
     told: dict[str, Any] = {"prompts": [_told(usage) for usage in found]}
     if len(prompts) == 2:
         told["first_difference"] = _difference(hub.asker, *prompts)
@@ -58,7 +59,7 @@ def _tokens(asker: Asker, i: int, prompt: Prompt) -> list[int]:
         return asker.prompt(prompt)
     if isinstance(prompt.prompt, str):
         return asker.llm.tokenizer.encode(prompt.prompt)
-    tokens, vocab = prompt.prompt or [], asker.llm.model.config.vocab_size
+    tokens, vocab = prompt.prompt or [], asker.llm.config.vocab_size
     if wrong := [t for t in tokens if t >= vocab]:
         told = f"{field}.prompt: {wrong[0]} is outside of the vocabulary of {vocab}"
         raise Refused(400, told, field)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Callable
-from typing import TypeVar
 
 from starlette.requests import Request
 
-from ..engine.engine import Engine
-from ..llm import LLM
+from ..llm.face import Face
+from ..llm.link import Lost
 from . import limits, sse
 from .asked import Asked, Asker
 from .errors import Refused
@@ -22,23 +19,20 @@ from .tape import Tape
 from .turn import DEADLINE, Turn
 from .usage import Ledger
 
-T = TypeVar("T")
 ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 OPERATIONS = {"chatcmpl": "chat", "cmpl": "text_completion", "msg": "chat", "resp": "chat"}
 
 
 class Hub:
-    """A server's state. is_ready: whether the model has answered once; is_draining: whether no
-    new request is taken any more.
-    """
+    """A server's state. is_draining: whether no new request is taken any more."""
 
-    def __init__(self, llm: LLM, settings: Settings) -> None:
+    def __init__(self, llm: Face, settings: Settings) -> None:
         self.llm, self.settings = llm, settings
         self.asker = Asker(llm, settings.temperature)
         self.ledger = Ledger(settings.ledger, settings.model)
         self.responses = Responses(settings.store)
         self.metrics = Metrics()
-        self.is_ready = self.is_draining = False
+        self.is_draining = False
         self.turns: dict[str, Turn] = {}
         self.tapes: dict[str, Tape] = {}
         # a client's own id of a request, to ours
@@ -52,6 +46,8 @@ class Hub:
         """
         if self.is_draining:
             raise Refused(503, "the server is being stopped; try again soon", retry_after=5.0)
+        if trouble := self.llm.engine.trouble:
+            raise Lost(trouble)
         client: Client = request.scope["client_of"]
         deadline = _deadline(request)
         given = request.headers.get("x-request-id", "")
@@ -75,10 +71,6 @@ class Hub:
         if deadline is not None:
             await sse.until_gone(request.receive, turn.start(deadline))
         return turn
-
-    async def engine(self, what: Callable[[Engine], T]) -> T:
-        """What comes of doing something with the engine, between its steps."""
-        return await asyncio.wrap_future(self.llm.service.call(what))
 
     def cancel(self, client: Client, id: str) -> bool:
         """End a running request of this client; False if there is none of that id."""

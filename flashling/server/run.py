@@ -1,4 +1,4 @@
-"""Running it: a listener, a model that is made ready, and an orderly end."""
+"""Running it: a listener, an engine that is kept, and an orderly end."""
 
 from __future__ import annotations
 
@@ -8,45 +8,44 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
-from ..engine.engine import Engine
-from ..engine.tiers import Tiers
-from ..llm import LLM
-from ..llm.parking import tiers_for
-from ..llm.service import Service
-from ..llm.sizes import engine_for
-from ..sampling import Sampling
+from ..llm.face import Face
+from ..llm.frames import Setup
+from ..llm.supervisor import Hopeless, Supervisor
 from . import limits
 from .app import Page, make
 from .gate import Gate
 from .settings import GB, Settings
 
+# a failure to start, and engines that end as soon as they are started
+FAILED, GIVEN_UP = 1, 3
 
-def serve(load: Callable[[], LLM], settings: Settings, page: Page | None = None) -> int:
-    """Serve what `load` makes until a signal comes: the first SIGTERM or SIGINT lets what runs
-    finish within the time to drain, the second ends it. The exit status: 0, or 1 if the model
-    cannot answer. OSError if the port is taken, before the model is loaded.
+
+def serve(
+    model: str, settings: Settings, page: Page | None = None, template: Path | None = None
+) -> int:
+    """Serve the model in the folder `model` until a signal comes: the first SIGTERM or SIGINT lets
+    what runs finish within the time to drain, the second ends it. The exit status: 0; 1 if the
+    model cannot answer, or sessions could not be written at the end; 3 if its engine ended again
+    and again. OSError if the port is taken, before the model is loaded.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    folder, disk_bytes = settings.disk
+    setup = Setup(
+        model, int(settings.host_cache * GB), str(folder or ""), disk_bytes, settings.queue
+    )
     # a large model takes minutes to load, and a taken port should be known before
     with contextlib.closing(_socket(settings)) as taken:
-        llm = load()
-        folder, disk_bytes = settings.disk
-        host_bytes = int(settings.host_cache * GB)
-        tiers = tiers_for(llm.model, host_bytes, folder, disk_bytes)
-        try:
-            return _listen(llm, tiers, settings, page, taken)
-        finally:
-            closed = threading.Event()
-            # by the engine's thread, after all that was asked of it
-            llm.service.ask(tiers.close)
-            llm.service.ask(closed.set)
-            closed.wait()
+        app = make(Face.read(Supervisor(setup), template), settings, page)
+        listener = Listener(_config(app, settings), app)
+        listener.run([taken])
+    return listener.status if listener.started else FAILED
 
 
 def _socket(settings: Settings) -> Any:
@@ -59,16 +58,8 @@ def _socket(settings: Settings) -> Any:
         raise OSError(f"cannot listen at {place}; choose another --port") from None
 
 
-def _listen(llm: LLM, tiers: Tiers, settings: Settings, page: Page | None, taken: Any) -> int:
-    def engine() -> Engine:
-        # another one after a failure has the same tiers: sessions outlive it
-        made = engine_for(llm.model, tiers)
-        made.queue = settings.queue
-        return made
-
-    llm.service = Service(engine)
-    app = make(llm, settings, page)
-    config = uvicorn.Config(
+def _config(app: Gate, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         # h11 bounds the headers while it reads them
         http="h11",
@@ -83,36 +74,38 @@ def _listen(llm: LLM, tiers: Tiers, settings: Settings, page: Page | None, taken
         # what still runs by then has been told why it ends
         timeout_graceful_shutdown=int(settings.drain) + 5,
     )
-    listener = Listener(config, app)
-    listener.run([taken])
-    return int(listener.has_failed or not listener.started)
 
 
 class Listener(uvicorn.Server):
-    """uvicorn's server, which says where it listens, makes the model ready, and drains."""
+    """uvicorn's server, which says where it listens, keeps an engine, and drains. status: of the
+    process when it ends.
+    """
 
     def __init__(self, config: uvicorn.Config, app: Gate) -> None:
         super().__init__(config)
         self._gate = app
-        self.has_failed = False
+        self.status = 0
 
     async def startup(self, sockets: Any = None) -> None:
-        """Listen, and have the model answer once before the server calls itself ready."""
+        """Listen, and start the engine: until it has answered once the server is not ready."""
         await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         host = f"[{host}]" if ":" in host else host
         name = self._gate.hub.settings.model
         print(f"flashling serves {name} at http://{host}:{port}/v1", flush=True)
-        threading.Thread(target=self._warm, name="warm", daemon=True).start()
+        self._keeping = asyncio.create_task(self._keep())
 
-    def _warm(self) -> None:
-        hub = self._gate.hub
+    async def _keep(self) -> None:
         try:
-            hub.llm.generate([hub.llm.tokenizer.eos_ids], Sampling(max_tokens=1))
-            hub.is_ready = True
+            await self._gate.hub.llm.engine.run()
         except Exception as error:
-            print(f"flashling: the model cannot answer: {error}", file=sys.stderr, flush=True)
-            self.has_failed = self.should_exit = True
+            has_run = isinstance(error, Hopeless) and error.has_run
+            self.status = GIVEN_UP if has_run else FAILED
+            self._stop(f"the model cannot answer: {error}")
+
+    def _stop(self, why: str) -> None:
+        print(f"flashling: {why}", file=sys.stderr, flush=True)
+        self.should_exit = True
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Take nothing new, let what runs finish, and end what does not in time."""
@@ -124,6 +117,9 @@ class Listener(uvicorn.Server):
         finally:
             ending.cancel()
             hub.stop()
+            if not await hub.llm.engine.close():
+                self.status = self.status or FAILED
+                self._stop("the engine did not end in order; sessions may not have been written")
 
     async def _end(self) -> None:
         await asyncio.sleep(self._gate.hub.settings.drain)

@@ -8,7 +8,8 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..engine import sessions
+from ..engine.sessions import Session as Parked
+from ..llm import calls
 from . import sse
 from .errors import Refused
 from .hub import hub_of
@@ -24,15 +25,14 @@ class Fork(Struct):
 async def listed(request: Request) -> Response:
     """The sessions of this key, the last used first."""
     space = request.scope["client_of"].namespace
-    found = await hub_of(request).engine(lambda e: sessions.sessions(e.room.tiers, space))
+    found = await hub_of(request).llm.engine.call(calls.sessions, space)
     return sse.answer({"object": "list", "data": [_told(session) for session in found]})
 
 
 async def fork(request: Request) -> Response:
     """Go on from a session under another name as well."""
     body, (space, name) = await read(request, Fork), _asked(request)
-    hub = hub_of(request)
-    if not await hub.engine(lambda e: sessions.fork(e.room.tiers, space, name, body.to)):
+    if not await hub_of(request).llm.engine.call(calls.fork, space, name, body.to):
         raise _missing(name)
     return sse.answer({"id": body.to, "forked_from": name})
 
@@ -40,8 +40,7 @@ async def fork(request: Request) -> Response:
 async def park(request: Request) -> Response:
     """Move a session out of memory, to the disk alone."""
     space, name = _asked(request)
-    hub = hub_of(request)
-    if not await hub.engine(lambda e: sessions.park(e.room.tiers, space, name)):
+    if not await hub_of(request).llm.engine.call(calls.park, space, name):
         told = f"no session {name[:64]!r} of yours is on a disk; the server needs --disk-cache"
         raise Refused(404, told, "id")
     return sse.answer({"id": name, "parked": True})
@@ -50,7 +49,7 @@ async def park(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     """Forget a session in all tiers."""
     space, name = _asked(request)
-    if not await hub_of(request).engine(lambda e: e.delete_session(space, name)):
+    if not await hub_of(request).llm.engine.call(calls.delete, space, name):
         raise _missing(name)
     return sse.answer({"id": name, "deleted": True})
 
@@ -63,7 +62,7 @@ def _missing(name: str) -> Refused:
     return Refused(404, f"no session {name[:64]!r} of yours is parked; see /v1/sessions", "id")
 
 
-def _told(session: sessions.Session) -> dict[str, Any]:
+def _told(session: Parked) -> dict[str, Any]:
     tiers = session.nbytes
     return {
         "id": session.name,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from .. import __version__
-from ..engine.engine import Engine
+from ..llm import calls
+from ..llm.link import Lost
 from . import sse
 from .errors import Refused
 from .hub import hub_of
@@ -27,11 +28,16 @@ async def health(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Whether it takes requests: 503 until the model has answered once, and while it stops."""
+    """Whether it takes requests: 503 until an engine has answered once, after it has
+    ended, and while the server stops.
+    """
     hub = hub_of(request)
-    if hub.is_draining or not hub.is_ready:
-        state = "stopping" if hub.is_draining else "starting"
-        return sse.answer({"status": state}, {"retry-after": "1"}, 503)
+    trouble = hub.llm.engine.trouble
+    if hub.is_draining:
+        return sse.answer({"status": "stopping"}, {"retry-after": "1"}, 503)
+    if trouble:
+        told = {"status": "starting", "reason": f"the engine {trouble}"}
+        return sse.answer(told, {"retry-after": "1"}, 503)
     return sse.answer({"status": "ready"})
 
 
@@ -56,7 +62,7 @@ async def model(request: Request) -> Response:
 
 def _model(request: Request, name: str) -> dict[str, object]:
     hub = hub_of(request)
-    most = hub.llm.model.config.max_position_embeddings
+    most = hub.llm.config.max_position_embeddings
     told = {"id": name, "object": "model", "created": STARTED, "owned_by": "flashling"}
     return {**told, "root": hub.settings.model, "max_model_len": most, "context_length": most}
 
@@ -64,26 +70,19 @@ def _model(request: Request, name: str) -> dict[str, object]:
 async def metrics(request: Request) -> Response:
     """The counts, for Prometheus."""
     hub = hub_of(request)
-    gauges = {"requests_open": len(hub.turns), "start_time_seconds": STARTED}
-    text = hub.metrics.text({**gauges, **_state(hub.llm.service.engine)})
-    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-def _state(engine: Engine | None) -> Mapping[str, float]:
-    """What runs, waits, and is held of earlier prompts."""
-    if engine is None:
-        return {"requests_running": 0, "requests_waiting": 0}
-    keeper, host = engine.room.keeper, engine.room.tiers.host
+    engine = hub.llm.engine
     found = {
-        "requests_running": len(engine.running),
-        "requests_waiting": len(engine.waiting),
-        'cache_bytes{tier="device"}': keeper.bytes_kept,
-        'cache_limit_bytes{tier="device"}': keeper.state_bytes,
+        "requests_open": len(hub.turns),
+        "start_time_seconds": STARTED,
+        "engine_up": int(not engine.trouble),
+        "engine_restarts": engine.restarts,
+        "requests_running": 0,
+        "requests_waiting": 0,
     }
-    if host is not None:
-        found['cache_bytes{tier="host"}'] = host.nbytes
-        found['cache_limit_bytes{tier="host"}'] = host.budget_bytes
-    return found
+    with suppress(Lost):
+        found |= await engine.call(calls.gauges)
+    text = hub.metrics.text(found)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def usage(request: Request) -> Response:
@@ -112,7 +111,7 @@ async def tokenize(request: Request) -> Response:
         messages, tools = messages_of(body.messages or []), functions(body.tools)
         talk = await asyncio.to_thread(hub.llm.prompts.of, messages, tools, None)
         tokens, borders = talk.prompt.tokens, tuple(talk.prompt.borders)
-    most = hub.llm.model.config.max_position_embeddings
+    most = hub.llm.config.max_position_embeddings
     told = {"count": len(tokens), "max_model_len": most, "tokens": tokens}
     return sse.answer({**told, "borders": borders} if body.messages is not None else told)
 
@@ -120,7 +119,7 @@ async def tokenize(request: Request) -> Response:
 async def detokenize(request: Request) -> Response:
     """The text of tokens."""
     hub, body = hub_of(request), await read(request, Detokenize)
-    vocab = hub.llm.model.config.vocab_size
+    vocab = hub.llm.config.vocab_size
     if wrong := [t for t in body.tokens if t >= vocab]:
         raise Refused(400, f"tokens: {wrong[0]} is outside of the vocabulary of {vocab}", "tokens")
     return sse.answer({"prompt": await asyncio.to_thread(hub.llm.tokenizer.decode, body.tokens)})

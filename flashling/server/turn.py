@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from ..engine.request import Event as Drawn
 from ..engine.request import Usage
-from ..llm import LLM, Answer, Event, Reasoning
+from ..llm import Answer, Event, Reasoning, calls
 from ..llm.answer import Reading
+from ..llm.face import Face
 from . import limits
 from .asked import Asked
 from .errors import Refused
@@ -39,7 +40,7 @@ class Turn:
     """
 
     def __init__(
-        self, llm: LLM, asked: Asked, client: Client, prefix: str, on_end: Callable[[Turn], None]
+        self, llm: Face, asked: Asked, client: Client, prefix: str, on_end: Callable[[Turn], None]
     ) -> None:
         self.id = f"{prefix}-{secrets.token_hex(12)}"
         self.client, self.asked = client, asked
@@ -58,32 +59,18 @@ class Turn:
         self._is_closed = False
 
     async def begin(self) -> None:
-        """Give the request to the engine. Raises what refuses it: ValueError, Overloaded."""
-        loop, taken = asyncio.get_running_loop(), asyncio.Event()
-        sampling = self.asked.request.sampling
-        self._readings = {
-            i: Reading(self._llm.tokenizer, sampling) for i in range(self.asked.samples)
-        }
-
-        def tell(sample: int, event: Drawn | Exception) -> None:
-            loop.call_soon_threadsafe(self._hear, sample, event)
-
-        def told() -> None:
-            # its event loop is closed: nobody listens any more
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(taken.set)
-
-        self._stream = self._llm.service.open(self.asked.request, self.asked.samples, tell)
-        # done after it by the same thread: by then a refusal has been told
-        self._llm.service.ask(told)
+        """Give the request to the engine. Raises what refuses it: ValueError, Overloaded, Lost."""
+        request, samples = self.asked.request, self.asked.samples
+        tokenizer = self._llm.tokenizer
+        self._readings = {i: Reading(tokenizer, request.sampling) for i in range(samples)}
+        self._stream = self._llm.engine.open(request, samples, self.asked.grammar, self._hear)
         try:
-            await taken.wait()
+            await self._stream.taken
+            if self._failure is not None:
+                raise self._failure
         except BaseException:
             self.close()
             raise
-        if self._failure is not None:
-            self.close()
-            raise self._failure
 
     async def start(self, seconds: float) -> None:
         """Wait until the engine has begun with it. Refused, and ended, if it has not after so many
@@ -92,15 +79,16 @@ class Turn:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._heard.wait()
-        service, stream = self._llm.service, self._stream
-        if not self._heard.is_set() and await asyncio.wrap_future(
-            service.call(lambda _: service.is_waiting(stream))
-        ):
-            told = f"it could not be begun within {seconds:g} s; try again later"
-            self._failure = Refused(503, told, DEADLINE, retry_after=seconds)
-        if self._failure is not None:
+        engine, numbers = self._llm.engine, self._stream.numbers
+        try:
+            if not self._heard.is_set() and await engine.call(calls.is_waiting, numbers):
+                told = f"it could not be begun within {seconds:g} s; try again later"
+                raise Refused(503, told, DEADLINE, retry_after=seconds)
+            if self._failure is not None:
+                raise self._failure
+        except Exception:
             self.close()
-            raise self._failure
+            raise
 
     def _hear(self, sample: int, event: Drawn | Exception) -> None:
         if isinstance(event, Exception):

@@ -621,7 +621,7 @@ def test_a_thousand_aborts_leave_nothing_behind() -> None:
     events += engine.step()
     assert engine.is_idle and not engine.running and not engine.waiting
     ends = [e.id for e in events if e.finish]
-    assert sorted(ends) == list(range(engine._next))
+    assert sorted(ends) == list(range(engine.number))
     assert sum(e.finish == "abort" for e in events) >= 1000
     check_held(engine)
     engine.room.keeper.clear()

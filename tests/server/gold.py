@@ -4,6 +4,7 @@ one token may come next. The request's seed is the number of its answer.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import random
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 import uvicorn
@@ -20,9 +23,12 @@ from torch import Tensor
 from flashling import nano
 from flashling.batch import Batch
 from flashling.config import TOY
+from flashling.engine.compiler import Compiler
 from flashling.engine.engine import Engine
+from flashling.engine.grammar import Grammar
 from flashling.engine.request import Request
-from flashling.llm import LLM
+from flashling.llm.face import Face
+from flashling.llm.prompts import Prompts
 from flashling.llm.service import Service
 from flashling.model.ling import Ling
 from flashling.model.oracle import Guide
@@ -124,9 +130,11 @@ class Script:
 class Gold(Engine):
     """An engine whose requests get the answers of their seeds. is_held: under their grammars."""
 
-    def __init__(self, llm: LLM, answers: Mapping[int, list[int]], is_held: bool) -> None:
-        super().__init__(llm.model, slots=16, pages=2048, budget=1024)
-        self.tokenizer, self.answers, self.is_held = llm.tokenizer, answers, is_held
+    def __init__(
+        self, model: Ling, tokenizer: Tokenizer, answers: Mapping[int, list[int]], is_held: bool
+    ) -> None:
+        super().__init__(model, slots=16, pages=2048, budget=1024)
+        self.tokenizer, self.answers, self.is_held = tokenizer, answers, is_held
 
     def add_samples(self, request: Request, count: int) -> list[int]:
         if tokens := self.answers.get(request.sampling.seed):
@@ -136,6 +144,35 @@ class Gold(Engine):
 
     def _script(self, tokens: list[int], held: Callable[[], Guide] | None) -> Script:
         return Script(tokens, self.tokenizer, held() if held else None)
+
+
+class Near:
+    """In place of a supervisor: an engine of this process, which tells the server's event loop."""
+
+    trouble = ""
+
+    def __init__(self, service: Service, compiler: Compiler) -> None:
+        self.service, self.compiler = service, compiler
+
+    def open(self, request: Request, samples: int, grammar: Grammar | None, tell: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        taken = loop.create_future()
+        taken.set_result([])
+        guide = None if grammar is None else self.compiler.compile(grammar).start
+        stream = self.service.open(
+            replace(request, guide=guide),
+            samples,
+            lambda i, event: loop.call_soon_threadsafe(tell, i, event),
+        )
+        return SimpleNamespace(taken=taken, close=stream.close, stop=stream.stop)
+
+    async def run(self) -> None:
+        self.end = asyncio.Event()
+        await self.end.wait()
+
+    async def close(self) -> bool:
+        self.end.set()
+        return True
 
 
 @contextlib.contextmanager
@@ -151,15 +188,16 @@ def serving(
         num_nextn_predict_layers=0,
         max_position_embeddings=1 << 16,
     )
-    llm = LLM.of(Mute(shape).init_weights(0), tokenizer)
+    model = Mute(shape).init_weights(0)
     tokens = {i: tokens_of(pieces, tokenizer, cuts) for i, pieces in enumerate(answers, 1)}
-    llm.service = Service(lambda: Gold(llm, tokens, is_held))
-    app = make(llm, Settings(port=0))
+    service = Service(lambda: Gold(model, tokenizer, tokens, is_held))
+    engine: Any = Near(service, Compiler(tokenizer, shape.vocab_size))
+    app = make(Face(shape, tokenizer, Prompts(tokenizer), engine), Settings(port=0))
     config = uvicorn.Config(app, port=0, lifespan="off", log_config=None, access_log=False)
     listener = Listener(config, app)
     thread = threading.Thread(target=listener.run)
     thread.start()
-    while not app.hub.is_ready and thread.is_alive():
+    while not listener.started and thread.is_alive():
         time.sleep(0.01)
     try:
         host, port = listener.servers[0].sockets[0].getsockname()[:2]

@@ -12,6 +12,7 @@ import pytest
 
 from flashling.engine.engine import Overloaded
 from flashling.engine.request import Event, Request
+from flashling.llm.link import Lost
 from flashling.nano import path as nano
 from flashling.server import limits
 from flashling.server.app import make
@@ -26,28 +27,30 @@ from flashling.text.tokenizer import Tokenizer
 class Service:
     """Takes requests, does nothing, and lets the test tell what happens."""
 
-    engine = None
+    trouble, restarts = "", 0
 
     def __init__(self, refusal: Exception | None = None) -> None:
         self.refusal = refusal
         self.tell: Callable[[int, Any], None] = lambda i, event: None
         self.is_closed = False
 
-    def open(self, request: Request, samples: int, tell: Any) -> Any:
-        self.tell = tell
+    def open(self, request: Request, samples: int, grammar: None, tell: Any) -> Any:
+        self.tell, taken = tell, asyncio.get_running_loop().create_future()
         if self.refusal:
-            tell(0, self.refusal)
-        return SimpleNamespace(close=self._close, stop=lambda i: None)
+            taken.set_exception(self.refusal)
+        else:
+            taken.set_result([0])
+        return SimpleNamespace(taken=taken, numbers=[0], close=self._close, stop=lambda i: None)
 
-    def ask(self, what: Callable[[], None]) -> None:
-        what()
+    async def call(self, what: Any, *args: Any) -> Any:
+        raise Lost("was killed")
 
     def _close(self) -> None:
         self.is_closed = True
 
 
 def turn(service: Service, ended: list[Turn]) -> Turn:
-    llm: Any = SimpleNamespace(tokenizer=Tokenizer.read(nano()), service=service)
+    llm: Any = SimpleNamespace(tokenizer=Tokenizer.read(nano()), engine=service)
     return Turn(llm, Asked(Request((1, 2)), 1), ANYONE, "t", ended.append)
 
 
@@ -86,6 +89,21 @@ def test_a_refusal_comes_before_the_answer_begins() -> None:
     assert len(ended) == 1
 
 
+def test_an_engine_that_ends_before_a_request_has_begun() -> None:
+    ended: list[Turn] = []
+
+    async def run() -> None:
+        service = Service()
+        it = turn(service, ended)
+        await it.begin()
+        with pytest.raises(Lost, match="the engine was killed"):
+            await it.start(0.01)
+        # its slot is free again, whatever becomes of the response
+        assert ended == [it] and service.is_closed
+
+    asyncio.run(run())
+
+
 class Page:
     """One file."""
 
@@ -97,7 +115,9 @@ class Page:
 
 
 def test_a_page_is_open_and_brings_its_own_policy() -> None:
-    llm: Any = SimpleNamespace(tokenizer=None, service=Service())
+    service = Service()
+    service.trouble = "is starting"
+    llm: Any = SimpleNamespace(tokenizer=None, engine=service)
     app: Any = make(llm, Settings(keys=Keys([("a", "a-long-key")])), Page())
 
     async def run() -> None:
@@ -107,7 +127,9 @@ def test_a_page_is_open_and_brings_its_own_policy() -> None:
             assert found.text == "hello" and found.headers["x-content-type-options"] == "nosniff"
             assert found.headers["content-security-policy"] == "default-src 'self'"
             assert (await client.get("/metrics")).status_code == 401
-            # not ready before the model has answered
-            assert (await client.get("/ready")).status_code == 503
+            # not ready before the engine is
+            told = await client.get("/ready")
+            assert told.status_code == 503
+            assert told.json() == {"status": "starting", "reason": "the engine is starting"}
 
     asyncio.run(run())
