@@ -108,7 +108,6 @@ class Gqa(nn.Module):
     def forward(self, x: Tensor, rotary: Rotary, past: Window) -> Tensor:
         """Attend within each sequence."""
         fused = ops.linear(x, self.qkvg).unflatten(-1, (-1, self.width))
-        ops.fetch(x, self.o)
         qk, v = fused.split([self.heads + KV_HEADS, KV_HEADS], 1)
         # one norm for both, so that the kernel may halve the heads where it likes
         halves = ops.queries_keys(qk, self.q_norm, self.q_norm, *rotary.half, self.eps)

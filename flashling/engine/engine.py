@@ -59,7 +59,6 @@ class Engine:
         # the step in the air; whether all that wait would wait on, were they asked again
         self._flight: Flight | None = None
         self._is_settled = False
-        # of the next request
         self.number = 0
 
     def add(self, request: Request) -> int:
