@@ -232,9 +232,11 @@ def _latent_rows(
     row = x + t * stride
     # names of two types cannot be one
     if tl.program_id(1) == 1:
-        i = tl.arange(0, WIDE_COLUMNS)
-        y = _normed(row, q_norm, eps, i, WIDE)
-        tl.store(q + t * WIDE + i, y.to(q.dtype.element_ty), i < WIDE)
+        # the first question is the device's, this one the compiler's
+        if q_norm is not None:
+            i = tl.arange(0, WIDE_COLUMNS)
+            y = _normed(row, q_norm, eps, i, WIDE)
+            tl.store(q + t * WIDE + i, y.to(q.dtype.element_ty), i < WIDE)
     else:
         d, k = tl.arange(0, RANK_COLUMNS), tl.arange(0, TURNED_COLUMNS)
         z = _normed(row + WIDE, kv_norm, eps, d, RANK)
