@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
 
+T = TypeVar("T")
 KEYS = {"ann": "sk-ann-0123456789", "bob": "sk-bob-0123456789"}
 ROOT = Path(__file__).parents[2]
 
@@ -65,12 +68,26 @@ def start(folder: Path, *flags: str) -> Served:
     raise AssertionError("it is never ready")
 
 
+def stop(served: Served, sign: int = signal.SIGTERM) -> None:
+    """End it; after SIGTERM it must end well."""
+    served.process.send_signal(sign)
+    assert served.process.wait(30) == (0 if sign == signal.SIGTERM else -sign)
+    assert served.process.stdout is not None
+    served.process.stdout.close()
+
+
+def wait_for(what: Callable[[], T], seconds: float = 10.0) -> T:
+    """What `what` comes to, once that is true."""
+    ends = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < ends, "it never came"
+        time.sleep(0.02)
+    return found
+
+
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The server that all tests share."""
     found = start(tmp_path_factory.mktemp("served"))
     yield found
-    found.process.terminate()
-    assert found.process.wait(30) == 0
-    assert found.process.stdout is not None
-    found.process.stdout.close()
+    stop(found)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from .conftest import Served, start
+from .conftest import Served, start, stop, wait_for
 
 CHAT = "/v1/chat/completions"
 SYSTEM = {"role": "system", "content": "Reply briefly."}
@@ -28,21 +27,6 @@ def turn(client: httpx.Client, messages: list[Any], **more: Any) -> dict[str, An
 
 def listed(client: httpx.Client) -> dict[str, Any]:
     return {s["id"]: s for s in client.get("/v1/sessions").json()["data"]}
-
-
-def soon(what: Callable[[], Any]) -> Any:
-    for _ in range(200):
-        if found := what():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it never comes")
-
-
-def end(served: Served, sign: int = signal.SIGTERM) -> None:
-    served.process.send_signal(sign)
-    assert served.process.wait(30) == (0 if sign == signal.SIGTERM else -sign)
-    assert served.process.stdout is not None
-    served.process.stdout.close()
 
 
 def test_a_session_is_parked_forked_and_deleted(served: Served) -> None:
@@ -118,12 +102,12 @@ def test_another_process_goes_on(tmp_path: Path, sign: int) -> None:
         asked = {"input": "hi", "max_output_tokens": 4}
         kept = ann.post("/v1/responses", json=asked).json()
         first = turn(ann, said, session_id="job")
-        assert soon(lambda: listed(ann)["job"]["bytes"].get("disk"))
+        assert wait_for(lambda: listed(ann)["job"]["bytes"].get("disk"))
         assert ann.post("/v1/sessions/job/park").json() == {"id": "job", "parked": True}
         assert listed(ann)["job"]["tier"] == "disk"
         turn(ann, [SYSTEM, {"role": "user", "content": "hi"}], session_id="gone")
         assert ann.delete("/v1/sessions/gone").is_success
-    end(served, sign)
+    stop(served, sign)
     served = start(tmp_path, *flags)
     with served.client() as ann, served.client("bob") as bob:
         assert set(listed(ann)) == {"job"} and not listed(bob)
@@ -135,4 +119,4 @@ def test_another_process_goes_on(tmp_path: Path, sign: int) -> None:
         assert ann.get(path).json() == kept and bob.get(path).status_code == 404
         asked["previous_response_id"] = kept["id"]
         assert ann.post("/v1/responses", json=asked).is_success
-    end(served)
+    stop(served)

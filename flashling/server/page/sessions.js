@@ -91,14 +91,14 @@ export class Sessions {
   whole(list) {
     const one = (value, name) => h("div", {}, h("dd", {}, value), h("dt", {}, name));
     const titles = new Map(conversations().map((c) => [c.id, c.title]));
+    const word = h("p.note.word", {}, this.word);
+    if (!list.length) return [word, h("p.note", {}, t("noSessions"))];
     return [
       h("dl.figures.four", {}, one(compact(list.length), t("sessions")),
         one(compact(sum(list, (s) => s.tokens)), t("heldTokens")),
         one(bytes(sum(list, (s) => s.bytes.host)), t("host")),
         one(bytes(sum(list, (s) => s.bytes.disk)), t("disk"))),
-      h("p.note.word", {}, this.word),
-      list.length ? h("ul.held", {}, list.map((s) => this.row(s, titles)))
-        : h("p.note", {}, t("noSessions")),
+      word, h("ul.held", {}, list.map((s) => this.row(s, titles))),
     ];
   }
 
