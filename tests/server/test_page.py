@@ -631,12 +631,12 @@ def test_the_real_server(browser: Any, tmp_path: Path) -> None:
     ask("list the files in src", "0", "60")
     tab.wait_for_selector(".answer:not(.running) .margin >> text=cached")
     # so hot it does not come to an end by itself
-    ask("count from one to ten thousand", "5", "400")
+    ask("count from one to ten thousand", "5", "150")
     tab.wait_for_selector(".answer.running >> nth=-1 >> .margin >> text=out")
     tab.reload()
     tab.wait_for_selector(".answer:not(.running) .notice >> text=Cut off at the token limit.")
     costs = tab.locator(".margin").last.inner_text().split()
-    assert "400" in costs and tab.locator(".answer").count() == 2
+    assert "150" in costs and tab.locator(".answer").count() == 2
     # stopped, the server ends it at once, though it goes on for one who was cut off
     ask("count from one to ten thousand", "5", "4000")
     tab.wait_for_selector(".answer.running >> nth=-1 >> .margin >> text=out")
