@@ -34,6 +34,17 @@ class Served:
         headers = {"authorization": f"Bearer {KEYS[name]}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
+    def held(self) -> tuple[int, int]:
+        """Bytes of memory and open files of the process and those that it has started."""
+        pids, size, files = [self.process.pid], 0, 0
+        for pid in pids:
+            home = Path("/proc") / str(pid)
+            children = home / "task" / str(pid) / "children"
+            pids += map(int, children.read_text().split())
+            size += int((home / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            files += len(list((home / "fd").iterdir()))
+        return size, files
+
     def gauge(self, name: str) -> float:
         """A number of /metrics."""
         with self.client() as client:
@@ -83,6 +94,21 @@ def wait_for(what: Callable[[], T], seconds: float = 10.0) -> T:
         assert time.monotonic() < ends, "it never came"
         time.sleep(0.02)
     return found
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Starts servers of a test's own, with these flags; one that a test leaves is killed."""
+    started: list[Served] = []
+
+    def begin(*flags: str) -> Served:
+        started.append(start(tmp_path, *flags))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            stop(one, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

@@ -611,8 +611,8 @@ def test_keys(visit: Visit) -> None:
 
 
 @browsing
-def test_the_real_server(browser: Any, tmp_path: Path) -> None:
-    served = conftest.start(tmp_path, "--disk-cache", f"{tmp_path / 'parked'}:1")
+def test_the_real_server(browser: Any, tmp_path: Path, serving: Any) -> None:
+    served = serving("--disk-cache", f"{tmp_path / 'parked'}:1")
     tab = browser.new_context(locale="en-US").new_page()
     tab.set_default_timeout(20_000)
     tab.goto(served.url)
