@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from msgspec import Struct
@@ -34,6 +35,8 @@ async def fork(request: Request) -> Response:
     hub = hub_of(request)
     if not await hub.engine(lambda e: sessions.fork(e.room.tiers, space, name, body.to)):
         raise _missing(name)
+    if (files := hub.llm.prompts.files) is not None:
+        await asyncio.to_thread(files.copy, space, name, body.to)
     return sse.answer({"id": body.to, "forked_from": name})
 
 
@@ -50,8 +53,11 @@ async def park(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     """Forget a session in all tiers."""
     space, name = _asked(request)
-    if not await hub_of(request).engine(lambda e: e.delete_session(space, name)):
+    hub = hub_of(request)
+    if not await hub.engine(lambda e: e.delete_session(space, name)):
         raise _missing(name)
+    if (files := hub.llm.prompts.files) is not None:
+        await asyncio.to_thread(files.delete, space, name)
     return sse.answer({"id": name, "deleted": True})
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from flashling import LLM
 
 from .conftest import Served, start, stop, wait_for
 
@@ -120,3 +123,46 @@ def test_another_process_goes_on(tmp_path: Path, sign: int) -> None:
         asked["previous_response_id"] = kept["id"]
         assert ann.post("/v1/responses", json=asked).is_success
     stop(served)
+
+
+def test_drawn_turns_outlive_the_process(tmp_path: Path, serving: Callable[..., Served]) -> None:
+    folder = tmp_path / "parked"
+    flags = ("--host-cache", "0", "--disk-cache", f"{folder}:1")
+    said: list[Any] = [{"role": "user", "content": "hello"}]
+    # one letter a token, in which its text would not be read, and then the end
+    letters = [LLM().tokenizer.encode(c)[0] for c in "list"]
+    drawn = {"min_tokens": 8, "logit_bias": {**dict.fromkeys(map(str, letters), 90), "1": 100}}
+
+    def files() -> list[Path]:
+        return sorted(folder.glob("*/*.turns"))
+
+    served = serving(*flags)
+    with served.client() as ann:
+        first = turn(ann, said, session_id="job", **drawn)
+        assert ann.post("/v1/sessions/job/fork", json={"to": "other"}).is_success
+        wait_for(lambda: len(files()) == 2 and len(listed(ann)) == 2)
+    stop(served)
+    said.append({"role": "user", "content": "and then?"})
+    served = serving(*flags)
+    with served.client() as ann, served.client("bob") as bob:
+        assert ann.delete("/v1/sessions/other").is_success and len(files()) == 1
+        second = turn(ann, said, session_id="job", **drawn)
+        assert second["prompt_tokens_details"] == {
+            "cached_tokens": first["total_tokens"] - 1,
+            "restored_from": "disk",
+            "miss_reason": f"first difference at token {first['total_tokens'] - 1}",
+        }
+        assert bob.delete("/v1/sessions/job").status_code == 404 and files()
+    stop(served)
+    # both turns are there again; and without the file neither is
+    said.append({"role": "user", "content": "go on"})
+    for is_kept in (True, False):
+        if not is_kept:
+            files()[0].unlink()
+        served = serving(*flags)
+        with served.client() as ann:
+            (told,) = ann.post("/v1/cache/explain", json={"prompts": [{"messages": said}]}).json()[
+                "prompts"
+            ]
+            assert (told["cached_tokens"] == second["total_tokens"] - 1) == is_kept, told
+        stop(served)
