@@ -21,15 +21,25 @@ ASK = "list the files in src"
 Events = list[dict[str, Any]]
 
 
-def of_codex(events: Events) -> tuple[int, int, int]:
-    """Calls, tokens in and out."""
+def of_codex(events: Events, home: Path) -> tuple[int, int, int]:
+    """Calls that Codex answered, tokens in and out."""
     used = [e["usage"] for e in events if e["type"] == "turn.completed"]
-    done = [e["item"]["type"] for e in events if e["type"] == "item.completed"]
-    calls = sum(kind not in ("agent_message", "reasoning", "error") for kind in done)
+    kept = "".join(f.read_text() for f in (home / ".codex" / "sessions").rglob("*.jsonl"))
+    kinds = [json.loads(line)["payload"].get("type", "") for line in kept.splitlines()]
+    calls = kinds.count("function_call_output") + kinds.count("custom_tool_call_output")
     return calls, sum(u["input_tokens"] for u in used), sum(u["output_tokens"] for u in used)
 
 
-def of_opencode(events: Events) -> tuple[int, int, int]:
+def of_pi(events: Events, home: Path) -> tuple[int, int, int]:
+    """Calls, tokens in and out; what was held is counted beside the rest."""
+    said = [e["message"] for e in events if e["type"] == "message_end"]
+    used = [m["usage"] for m in said if m["role"] == "assistant"]
+    given = sum(u["input"] + u["cacheRead"] + u["cacheWrite"] for u in used)
+    calls = sum(m["role"] == "toolResult" for m in said)
+    return calls, given, sum(u["output"] for u in used)
+
+
+def of_opencode(events: Events, home: Path) -> tuple[int, int, int]:
     """Calls, tokens in and out; what was held is counted beside the rest."""
     used = [e["part"]["tokens"] for e in events if e["type"] == "step_finish"]
     calls = sum(e["type"] == "tool_use" for e in events)
@@ -39,7 +49,7 @@ def of_opencode(events: Events) -> tuple[int, int, int]:
 
 # package, its protocol, how a turn is asked for (a title of ours saves a request for one), and
 # what its events say
-AGENTS: dict[str, tuple[str, str, list[str], Callable[[Events], tuple[int, int, int]]]] = {
+AGENTS: dict[str, tuple[str, str, list[str], Callable[[Events, Path], tuple[int, int, int]]]] = {
     "codex": (
         "@openai/codex@0.169.0",
         "responses",
@@ -52,6 +62,12 @@ AGENTS: dict[str, tuple[str, str, list[str], Callable[[Events], tuple[int, int, 
         ["run", "--format", "json", "--title", "a turn"],
         of_opencode,
     ),
+    "pi": (
+        "@mariozechner/pi-coding-agent@0.73.1",
+        "chat",
+        ["--print", "--mode", "json", "--provider", "flashling", "--model", "embedded"],
+        of_pi,
+    ),
     "kilo": (
         "@kilocode/cli@7.7.7",
         "chat",
@@ -59,6 +75,29 @@ AGENTS: dict[str, tuple[str, str, list[str], Callable[[Events], tuple[int, int, 
         of_opencode,
     ),
 }
+
+
+def configure(name: str, home: Path, url: str) -> list[str]:
+    """Have an agent ask the server; more words of its command."""
+    if name == "pi":
+        # with a key of its own variable, as its documentation has it
+        model = {"id": "embedded", "contextWindow": 65_536, "maxTokens": 128}
+        told = {"baseUrl": f"{url}/v1", "api": "openai-completions", "apiKey": "FLASHLING_KEY"}
+        config = home / ".pi" / "agent" / "models.json"
+        config.parent.mkdir(parents=True)
+        config.write_text(json.dumps({"providers": {"flashling": {**told, "models": [model]}}}))
+        return []
+    assert main(["connect", name, "--yes", "--url", url]) == 0
+    for config in (home / ".config").rglob("*.json"):
+        # what a small model says here need not be long
+        config.write_text(config.read_text().replace('"output": 4096', '"output": 128'))
+    if name != "codex":
+        return []
+    # Codex cannot bound an answer, and behind 8,000 tokens of its own instructions this model does
+    # not end by itself; its tools stay as they are
+    words = home / "instructions.md"
+    words.write_text("You are a shell helper. Call a tool.")
+    return ["-c", f"model_instructions_file={json.dumps(str(words))}"]
 
 
 @pytest.mark.parametrize("name", AGENTS)
@@ -75,13 +114,10 @@ def test_a_turn(
         monkeypatch.delenv(variable, raising=False)
     for variable in ("HOME", "FLASHLING_KEY"):
         monkeypatch.setenv(variable, surroundings[variable])
-    assert main(["connect", name, "--yes", "--url", served.url]) == 0
-    for config in (tmp_path / ".config").rglob("*.json"):
-        # what a small model says here need not be long
-        config.write_text(config.read_text().replace('"output": 4096', '"output": 128'))
+    more = configure(name, tmp_path, served.url)
     ledger = Ledger(served, "bob")
     run = subprocess.run(
-        [program, *words, ASK],
+        [program, *words, *more, ASK],
         cwd=work,
         env=surroundings | {"PWD": os.fspath(work)},
         stdin=subprocess.DEVNULL,
@@ -90,7 +126,7 @@ def test_a_turn(
         timeout=900,
     )
     events = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
-    calls, *own = read(events)
+    calls, *own = read(events, tmp_path)
     counted = ledger.since()
     figures = [counted["input_tokens"], counted["output_tokens"]]
     passed = run.returncode == 0 and own == figures and own[1] > 0
