@@ -1,9 +1,10 @@
-"""Coding agents from npm, pointed at the server by `flashling connect`, have a turn."""
+"""Coding agents, pointed at the server by `flashling connect` or their own files, have a turn."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from flashling.cli.app import main
 from tests.server.conftest import KEYS, Served
 
-from .conftest import Ledger, Table, clean, program_of
+from .conftest import Ledger, Table, clean, program_of, python_of
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
 ASK = "list the files in src"
@@ -39,6 +40,21 @@ def of_pi(events: Events, home: Path) -> tuple[int, int, int]:
     return calls, given, sum(u["output"] for u in used)
 
 
+def of_hermes(events: Events, home: Path) -> tuple[int, int, int]:
+    """Calls, tokens in and out: each request but the last is made for a call's result."""
+    used = json.loads((home / "usage.json").read_text())
+    given = used["input_tokens"] + used["cache_read_tokens"] + used["cache_write_tokens"]
+    return used["api_calls"] - 1, given, used["output_tokens"]
+
+
+def of_aider(events: Events, home: Path) -> tuple[int, int, int]:
+    """No calls: it has no tools; tokens in and out."""
+    told = [json.loads(line) for line in (home / "log.jsonl").read_text().splitlines()]
+    used = [e["properties"] for e in told if e["event"] == "message_send"]
+    given, said = (sum(u[f"{kind}_tokens"] for u in used) for kind in ("prompt", "completion"))
+    return 0, given, said
+
+
 def of_opencode(events: Events, home: Path) -> tuple[int, int, int]:
     """Calls, tokens in and out; what was held is counted beside the rest."""
     used = [e["part"]["tokens"] for e in events if e["type"] == "step_finish"]
@@ -47,6 +63,8 @@ def of_opencode(events: Events, home: Path) -> tuple[int, int, int]:
     return calls, given, sum(u["output"] + u["reasoning"] for u in used)
 
 
+AIDER = ["--model", "openai/embedded", "--no-stream", "--yes-always", "--no-git", "--no-analytics"]
+AIDER += ["--no-check-update", "--no-show-model-warnings", "--map-tokens", "0"]
 # package, its protocol, how a turn is asked for (a title of ours saves a request for one), and
 # what its events say
 AGENTS: dict[str, tuple[str, str, list[str], Callable[[Events, Path], tuple[int, int, int]]]] = {
@@ -68,6 +86,18 @@ AGENTS: dict[str, tuple[str, str, list[str], Callable[[Events, Path], tuple[int,
         ["--print", "--mode", "json", "--provider", "flashling", "--model", "embedded"],
         of_pi,
     ),
+    "hermes": (
+        "hermes-agent==0.19.0",
+        "chat",
+        ["--toolsets", "todo", "--ignore-rules", "--usage-file", "../usage.json", "-z"],
+        of_hermes,
+    ),
+    "aider": (
+        "aider-chat==0.86.2",
+        "chat",
+        [*AIDER, "--analytics-log", "../log.jsonl", "--message"],
+        of_aider,
+    ),
     "kilo": (
         "@kilocode/cli@7.7.7",
         "chat",
@@ -87,6 +117,9 @@ def configure(name: str, home: Path, url: str) -> list[str]:
         config.parent.mkdir(parents=True)
         config.write_text(json.dumps({"providers": {"flashling": {**told, "models": [model]}}}))
         return []
+    if name == "aider":
+        (home / ".env").write_text(f"OPENAI_API_BASE={url}/v1\nOPENAI_API_KEY={KEYS['bob']}\n")
+        return []
     assert main(["connect", name, "--yes", "--url", url]) == 0
     for config in (home / ".config").rglob("*.json"):
         # what a small model says here need not be long
@@ -105,7 +138,8 @@ def test_a_turn(
     name: str, served: Served, table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package, protocol, words, read = AGENTS[name]
-    program = program_of(name, package)
+    is_python = "==" in package
+    program = python_of(name, package).with_name(name) if is_python else program_of(name, package)
     work = tmp_path / "work"
     (work / "src").mkdir(parents=True)
     (work / "src" / "a.txt").write_text("a")
@@ -117,7 +151,7 @@ def test_a_turn(
     more = configure(name, tmp_path, served.url)
     ledger = Ledger(served, "bob")
     run = subprocess.run(
-        [program, *words, *more, ASK],
+        [program, *more, *words, ASK],
         cwd=work,
         env=surroundings | {"PWD": os.fspath(work)},
         stdin=subprocess.DEVNULL,
@@ -130,7 +164,7 @@ def test_a_turn(
     counted = ledger.since()
     figures = [counted["input_tokens"], counted["output_tokens"]]
     passed = run.returncode == 0 and own == figures and own[1] > 0
-    version = package.rpartition("@")[2]
+    version = re.split("@|==", package)[-1]
     table.add(name, version, protocol, "yes" if passed else "no", calls, *figures)
     assert run.returncode == 0, run.stderr[-2000:]
     assert own == figures and own[1] > 0, run.stdout[-2000:]
