@@ -107,10 +107,10 @@ def test_the_longest_unused_go_first() -> None:
     for n in range(4):
         turns.record([n], [1, 2], [3, 4, 5])
         # asked for now and then
-        assert turns.splice(Rendered([0, 1, 2, 9], borders=[1, 3])).tokens == [0, 3, 4, 5, 9]
+        assert turns.splice(Rendered([0, 1, 2, 9], borders=[1, 3]))[0].tokens == [0, 3, 4, 5, 9]
     assert turns.tokens_kept == 9
-    assert turns.splice(Rendered([1, 1, 2], borders=[1, 3])).tokens == [1, 1, 2]
-    found = turns.splice(Rendered([3, 1, 2, 7], borders=[1, 3]))
+    assert turns.splice(Rendered([1, 1, 2], borders=[1, 3]))[0].tokens == [1, 1, 2]
+    found, _ = turns.splice(Rendered([3, 1, 2, 7], borders=[1, 3]))
     assert (found.tokens, found.borders) == ([3, 3, 4, 5, 7], [1, 4])
     turns.record([5], [1, 2], list(range(11)))
     turns.record([5], [1, 2], [1, 2])

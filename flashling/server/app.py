@@ -62,6 +62,9 @@ class Page(Protocol):
 
 def make(llm: Face, settings: Settings, page: Page | None = None) -> Gate:
     """The application that serves `llm`, and a page if there is one; its `hub` holds the state."""
+    folder, _ = settings.disk
+    if folder is not None:
+        llm.prompts.keep_in(folder)
     routes, files = list(ROUTES), page.files() if page else {}
     for path, (contents, kind) in files.items():
         assert page is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from msgspec import Struct
@@ -32,8 +33,11 @@ async def listed(request: Request) -> Response:
 async def fork(request: Request) -> Response:
     """Go on from a session under another name as well."""
     body, (space, name) = await read(request, Fork), _asked(request)
-    if not await hub_of(request).llm.engine.call(calls.fork, space, name, body.to):
+    hub = hub_of(request)
+    if not await hub.llm.engine.call(calls.fork, space, name, body.to):
         raise _missing(name)
+    if (files := hub.llm.prompts.files) is not None:
+        await asyncio.to_thread(files.copy, space, name, body.to)
     return sse.answer({"id": body.to, "forked_from": name})
 
 
@@ -49,8 +53,11 @@ async def park(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     """Forget a session in all tiers."""
     space, name = _asked(request)
-    if not await hub_of(request).llm.engine.call(calls.delete, space, name):
+    hub = hub_of(request)
+    if not await hub.llm.engine.call(calls.delete, space, name):
         raise _missing(name)
+    if (files := hub.llm.prompts.files) is not None:
+        await asyncio.to_thread(files.delete, space, name)
     return sse.answer({"id": name, "deleted": True})
 
 

@@ -14,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
-ALIVE = b": still here\n\n"
+# a comment alone: behind numbered events some clients take an empty line for an empty event
+ALIVE = b": still here\n"
 DONE = b"data: [DONE]\n\n"
 ENCODER = msgspec.json.Encoder()
 

@@ -147,7 +147,9 @@ class Turn:
             self.answers[sample] = answer
             if self.asked.talk is not None:
                 # it renders the conversation: a long one takes milliseconds
-                asyncio.get_running_loop().run_in_executor(None, self.asked.talk.record, answer)
+                request, record = self.asked.request, self.asked.talk.record
+                whose = request.namespace, request.session
+                asyncio.get_running_loop().run_in_executor(None, record, answer, *whose)
             self.finishes[sample] = answer.finish
         return News(sample, drawn if is_said else None, events)
 

@@ -26,9 +26,17 @@ def usage_of(turn: Turn) -> dict[str, Any]:
         "prompt_tokens": turn.prompt_tokens,
         "completion_tokens": turn.output_tokens,
         "total_tokens": turn.prompt_tokens + turn.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": cached_of(turn)},
+        "prompt_tokens_details": {"cached_tokens": cached_of(turn), **_source(turn)},
         "completion_tokens_details": {"reasoning_tokens": turn.reasoning_tokens},
     }
+
+
+def _source(turn: Turn) -> dict[str, str]:
+    """Where the part that was held came from, and why it was no more; known once it has begun."""
+    cost = turn.cost
+    if cost is None:
+        return {}
+    return {"restored_from": cost.restored_from, "miss_reason": cost.miss_reason}
 
 
 class Ledger:

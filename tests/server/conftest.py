@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
 
+T = TypeVar("T")
 KEYS = {"ann": "sk-ann-0123456789", "bob": "sk-bob-0123456789"}
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +33,17 @@ class Served:
         """An HTTP client with a key."""
         headers = {"authorization": f"Bearer {KEYS[name]}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
+
+    def held(self) -> tuple[int, int]:
+        """Bytes of memory and open files of the process and those that it has started."""
+        pids, size, files = [self.process.pid], 0, 0
+        for pid in pids:
+            home = Path("/proc") / str(pid)
+            children = home / "task" / str(pid) / "children"
+            pids += map(int, children.read_text().split())
+            size += int((home / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            files += len(list((home / "fd").iterdir()))
+        return size, files
 
     def gauge(self, name: str) -> float:
         """A number of /metrics."""
@@ -65,12 +79,41 @@ def start(folder: Path, *flags: str) -> Served:
     raise AssertionError("it is never ready")
 
 
+def stop(served: Served, sign: int = signal.SIGTERM) -> None:
+    """End it; after SIGTERM it must end well."""
+    served.process.send_signal(sign)
+    assert served.process.wait(30) == (0 if sign == signal.SIGTERM else -sign)
+    assert served.process.stdout is not None
+    served.process.stdout.close()
+
+
+def wait_for(what: Callable[[], T], seconds: float = 10.0) -> T:
+    """What `what` comes to, once that is true."""
+    ends = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < ends, "it never came"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    """Starts servers of a test's own, with these flags; one that a test leaves is killed."""
+    started: list[Served] = []
+
+    def begin(*flags: str) -> Served:
+        started.append(start(tmp_path, *flags))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        if one.process.poll() is None:
+            stop(one, signal.SIGKILL)
+
+
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The server that all tests share."""
     found = start(tmp_path_factory.mktemp("served"))
     yield found
-    found.process.terminate()
-    assert found.process.wait(30) == 0
-    assert found.process.stdout is not None
-    found.process.stdout.close()
+    stop(found)

@@ -110,6 +110,8 @@ def script(body: dict) -> tuple[Iterator[dict], float, str]:
     if "think" in asked:
         thought = ({"reasoning_content": p["content"]} for p in pieces(THOUGHT))
         return (d for part in (thought, pieces("It is 42.")) for d in part), 0.02, "stop"
+    if "a while" in asked:
+        return pieces("again and " * 80, 10), 0.05, "stop"
     if "slow" in asked:
         return pieces("again and " * 400, 10), 0.05, "stop"
     if "evil" in asked:
@@ -119,8 +121,39 @@ def script(body: dict) -> tuple[Iterator[dict], float, str]:
     return pieces(PLAIN), 0.0, "stop"
 
 
+class Kept:
+    """A stream that goes on without its reader."""
+
+    def __init__(self, call: str) -> None:
+        self.call, self.events = call, list[bytes]()
+        self.is_over = self.is_cancelled = False
+
+    def read(self, at: int) -> Iterator[bytes]:
+        while at < len(self.events) or not self.is_over:
+            if at < len(self.events):
+                yield self.events[at]
+                at += 1
+            else:
+                time.sleep(0.005)
+
+
+def sessions() -> list[dict]:
+    now = int(time.time())
+    rows = [
+        ("agent-7", 18_204, {"host": 3_400_000, "disk": 3_400_512}, 40),
+        ("refactor:billing.2026", 64_811, {"disk": 7_900_000}, 7500),
+        ("notes", 912, {"host": 1_100_000}, 200_000),
+    ]
+    return [
+        {"id": n, "tokens": t, "bytes": b, "tier": next(iter(b)), "last_used": now - ago}
+        for n, t, b, ago in rows
+    ]
+
+
 class Fake(ThreadingHTTPServer):
-    """`base` is its address; `asked` holds the bodies it got; `key` is asked for when set."""
+    """`base` is its address; `asked` holds the bodies it got; `key` is asked for when set; `kept`
+    holds its streams, which are not told while it `is_down`; `sessions` what it holds.
+    """
 
     daemon_threads = True
 
@@ -130,6 +163,10 @@ class Fake(ThreadingHTTPServer):
         self.asked: list[dict] = []
         self.key = ""
         self.streams = 0
+        self.kept: dict[str, Kept] = {}
+        self.is_down = False
+        self.sessions = sessions()
+        self.explained: list[dict] = []
         self.begun = time.monotonic()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -182,44 +219,119 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/metrics":
             text = metrics(time.monotonic() - self.server.begun)
             self.answer(200, text.encode(), "text/plain; version=0.0.4")
+        elif self.path == "/v1/sessions":
+            told = {"object": "list", "data": self.server.sessions}
+            self.answer(200, json.dumps(told).encode(), "application/json")
+        elif self.path.startswith("/v1/streams/"):
+            name = self.path.rpartition("/")[2]
+            if self.server.is_down:
+                self.close_connection = True
+            elif name not in self.server.kept:
+                self.refuse(404, f"no stream {name!r} of yours is kept")
+            else:
+                after = int(self.headers["last-event-id"] or -1)
+                self.tell(self.server.kept[name], name, after + 1, 1 << 30)
         else:
             self.refuse(404, "nothing is here")
+
+    def do_DELETE(self) -> None:
+        self.hold(self.path.rpartition("/")[2], "delete", {})
 
     def do_POST(self) -> None:
         if not self.is_known():
             return
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        way = self.path.split("/")
+        if way[2] == "requests":
+            for kept in self.server.kept.values():
+                kept.is_cancelled |= kept.call == way[3]
+            return self.answer(200, b"{}", "application/json")
+        if way[2] == "sessions":
+            return self.hold(way[3], way[4], body)
+        if way[2] == "cache":
+            return self.explain(body)
         self.server.asked.append(body)
         if "refuse" in str(body["messages"][-1]["content"]):
             return self.refuse(429, "the queue is full; try again in 2 s")
+        call = self.headers["x-request-id"]
+        kept = self.server.kept[f"chatcmpl-{call}"] = Kept(call)
+        threading.Thread(target=self.produce, args=(body, kept), daemon=True).start()
+        last = str(body["messages"][-1]["content"])
+        self.tell(kept, f"chatcmpl-{call}", 0, 5 if "drop" in last else 1 << 30)
+
+    def tell(self, kept: Kept, name: str, at: int, most: int) -> None:
+        """A stream's events from number `at`; the connection breaks after `most`."""
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
+        self.send_header("x-flashling-stream", name)
         self.end_headers()
-        self.server.streams += 1
         with contextlib.suppress(ConnectionError):
-            self.stream(body)
+            self.wfile.write(b": keep-alive\n\n")
+            for count, event in enumerate(kept.read(at)):
+                if count == most:
+                    break
+                self.wfile.write(b"id: %d\n%s" % (at + count, event))
+                self.wfile.flush()
+
+    def produce(self, body: dict, kept: Kept) -> None:
+        self.server.streams += 1
+        for event in self.events(body):
+            if kept.is_cancelled:
+                break
+            kept.events.append(event)
+        kept.is_over = True
         self.server.streams -= 1
 
-    def stream(self, body: dict) -> None:
+    def events(self, body: dict) -> Iterator[bytes]:
         deltas, pause, finish = script(body)
         breaks = "break" in str(body["messages"][-1]["content"])
-        self.wfile.write(b": keep-alive\n\n")
         count = 0
         for count, delta in enumerate(deltas, 1):
-            self.send({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+            yield chunk({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
             time.sleep(pause)
             if breaks and count == 3:
-                return self.send({"error": {"message": "the engine stopped", "code": 500}})
-        self.send({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
+                yield chunk({"error": {"message": "the engine stopped", "code": 500}})
+                return
+        yield chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
         prompt = 40 * len(body["messages"])
-        details = {"cached_tokens": prompt - 30}
+        details = {"cached_tokens": prompt - 30, "restored_from": "host"}
+        details["miss_reason"] = f"first difference at token {prompt - 30}"
         usage = {"prompt_tokens": prompt, "completion_tokens": count}
-        self.send({"choices": [], "usage": {**usage, "prompt_tokens_details": details}})
-        self.wfile.write(b"data: [DONE]\n\n")
+        yield chunk({"choices": [], "usage": {**usage, "prompt_tokens_details": details}})
+        yield b"data: [DONE]\n\n"
 
-    def send(self, chunk: dict) -> None:
-        self.wfile.write(b"data: " + json.dumps({"model": "ling-nano", **chunk}).encode() + b"\n\n")
-        self.wfile.flush()
+    def explain(self, body: dict) -> None:
+        self.server.explained.append(body)
+        told: dict = {"prompts": []}
+        for prompt in body["prompts"]:
+            tokens = 40 * len(prompt["messages"])
+            reason = f"no checkpoint between tokens {tokens - 30} and {tokens - 9}"
+            row = {"tokens": tokens, "cached_tokens": tokens - 30, "tier": "device"}
+            told["prompts"].append({**row, "reason": reason})
+        if len(body["prompts"]) == 2:
+            a, b = (p["messages"] for p in body["prompts"])
+            parts = {"token": 12, "before": "SYSTEM: You are ", "tokens": [5, 6]}
+            texts = ["terse. Answer in one line", "kind. Take your time"]
+            ends = {"token": 40 * len(a), "before": "", "tokens": [None, 6], "after": ["", "x"]}
+            told["first_difference"] = ends if a == b[: len(a)] else {**parts, "after": texts}
+        self.answer(200, json.dumps(told).encode(), "application/json")
+
+    def hold(self, name: str, verb: str, body: dict) -> None:
+        """What a client does with a session."""
+        held = {s["id"]: s for s in self.server.sessions}
+        if name not in held:
+            return self.refuse(404, f"no session {name!r} of yours is parked")
+        if verb == "fork":
+            self.server.sessions.insert(0, {**held[name], "id": body["to"]})
+        elif verb == "park":
+            held[name]["bytes"].pop("host")
+        else:
+            self.server.sessions.remove(held[name])
+        self.answer(200, b"{}", "application/json")
+
+
+def chunk(value: dict) -> bytes:
+    return b"data: " + json.dumps({"model": "ling-nano", **value}).encode() + b"\n\n"
 
 
 def metrics(t: float) -> str:

@@ -6,13 +6,14 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flashling.server import page
 
-from . import fake
+from . import conftest, fake
 
 SCRIPTS = {p: b.decode() for p, (b, kind) in page.files().items() if "javascript" in kind}
 MARKUP = {p: b.decode() for p, (b, kind) in page.files().items() if "html" in kind}
@@ -263,18 +264,123 @@ def test_stop_by_key_and_by_button(visit: Visit) -> None:
 @browsing
 def test_reload_keeps_the_conversation(visit: Visit) -> None:
     visit.ask("hello")
-    visit.ask("slow", wait=False)
+    visit.ask("for a while", wait=False)
     visit.tab.wait_for_selector(".answer:last-child .prose p")
     visit.tab.reload()
     visit.tab.wait_for_selector(".answer")
     assert visit.tab.locator(".answer .prose").first.inner_text() == fake.PLAIN
-    assert visit.text(".prose").startswith("again and")
-    assert visit.text(".notice") == "Stopped."
-    assert visit.tab.locator("#side li").count() == 1
+    # the answer that was running goes on where it stood, and from elsewhere too
     visit.tab.keyboard.press("Control+k")
     visit.tab.wait_for_selector(".welcome")
+    visit.tab.reload()
+    visit.tab.wait_for_selector("#side a.busy")
     visit.tab.click("#side li a")
-    visit.tab.wait_for_selector(".answer")
+    visit.stand()
+    assert visit.text(".prose") == ("again and " * 80).strip()
+    assert visit.tab.locator(".notice:visible").count() == 0
+    assert len(visit.server.asked) == 2 and visit.tab.locator("#side li").count() == 1
+
+
+@browsing
+def test_a_lost_connection_is_taken_up(browser: Any, server: fake.Fake) -> None:
+    visit = Visit(browser, server)
+    server.is_down = True
+    visit.ask("drop linear attention", wait=False)
+    visit.tab.wait_for_selector(".notice.lost")
+    visit.tab.wait_for_timeout(700)
+    assert visit.tab.locator(".answer.running").count() == 1
+    server.is_down = False
+    visit.stand()
+    assert visit.text(".prose h3") == "What changes"
+    assert visit.tab.locator(".notice:visible").count() == 0
+    assert len(server.asked) == 1
+    # what the server has given up is told, and can be asked for anew
+    server.is_down = True
+    visit.ask("drop it", wait=False)
+    visit.tab.wait_for_selector(".notice.lost:visible")
+    server.kept.clear()
+    server.is_down = False
+    visit.stand()
+    assert visit.text(".notice.bad span") == "The server has not kept the rest of this answer."
+    visit.said = [s for s in visit.said if "404" not in s and "ERR_EMPTY_RESPONSE" not in s]
+    visit.close()
+
+
+@browsing
+def test_sessions_are_listed_forked_parked_and_forgotten(visit: Visit) -> None:
+    tab, held = visit.tab, visit.server.sessions
+    visit.ask("hello")
+    chat = visit.server.asked[0]["session_id"]
+    assert tab.evaluate("location.hash") == f"#{chat}"
+    held.insert(0, {**held[0], "id": chat, "bytes": {"host": 5, "disk": 6}})
+    tab.click("#side >> text=Sessions")
+    tab.wait_for_selector(".held li")
+    rows = tab.locator(".held li")
+    assert [rows.nth(i).locator(".name").inner_text() for i in range(4)] == [
+        "hello", "agent-7", "refactor:billing.2026", "notes",
+    ]  # fmt: skip
+    assert [rows.nth(i).locator(".state").inner_text() for i in range(4)] == [
+        "at hand", "at hand", "parked", "at hand",
+    ]  # fmt: skip
+    assert "18.2K tokens" in rows.nth(1).inner_text() and "3.2 MiB" in rows.nth(1).inner_text()
+    parks = tab.locator(".held [data-at^='disk ']")
+    assert [parks.nth(i).is_enabled() for i in range(4)] == [True, True, False, False]
+    # by keys, and the focus stays where it was
+    parks.nth(1).focus()
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector(".held li:nth-child(2) [data-parked]")
+    assert held[1]["bytes"] == {"disk": 3_400_512}
+    tab.locator(".held [aria-label=Fork]").nth(1).focus()
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector(".held code >> text=agent-7-2")
+    assert tab.evaluate("document.activeElement.dataset.at") == "fork agent-7"
+    tab.once("dialog", lambda d: d.accept())
+    tab.locator(".held [aria-label=Forget]").last.click()
+    conftest.wait_for(lambda: tab.locator(".held li").count() == 4)
+    assert "notes" not in [s["id"] for s in held]
+    # one of a chat of this page takes the chat with it
+    tab.locator(".held li", has_text="hello").locator("[aria-label=Fork]").click()
+    tab.wait_for_selector(".answer .prose")
+    assert tab.evaluate("location.hash") == f"#{held[0]['id']}" != f"#{chat}"
+    visit.ask("more")
+    assert visit.server.asked[-1]["session_id"] == held[0]["id"]
+    # and who deletes a chat deletes what the server holds of it
+    gone = held[0]["id"]
+    tab.hover("#side li >> nth=0")
+    tab.once("dialog", lambda d: d.accept())
+    tab.locator("#side li .press").first.click()
+    conftest.wait_for(lambda: gone not in [s["id"] for s in held])
+    left = {"agent-7", "agent-7-2", "refactor:billing.2026", chat}
+    assert {s["id"] for s in held} == left
+
+
+@browsing
+def test_where_a_prompt_came_from(visit: Visit) -> None:
+    tab = visit.tab
+    visit.ask("hello")
+    tab.click(".answer [aria-label='Where its prompt came from']")
+    tab.wait_for_selector(".why h3 >> text=If it were asked now")
+    # 40 tokens, 10 of them held, in the fake's words
+    assert "Known up to token 10" in tab.locator(".why section").first.inner_text()
+    assert "the last state that is kept lies at token 10" in visit.text(".why section")
+    assert len(visit.server.explained[0]["prompts"]) == 1
+    tab.keyboard.press("Escape")
+    visit.ask("more")
+    tab.locator(".answer [aria-label='Where its prompt came from']").last.click()
+    tab.wait_for_selector(".why >> text=It goes on from all 40 tokens")
+    roles = [[m["role"] for m in p["messages"]] for p in visit.server.explained[1]["prompts"]]
+    assert roles == [["user"], ["user", "assistant", "user"]]
+    tab.keyboard.press("Escape")
+    # other settings make other prompts: each is explained with its own
+    tab.click(".chip")
+    tab.fill("#settings textarea >> nth=0", "Be kind.")
+    tab.keyboard.press("Escape")
+    visit.ask("again")
+    tab.locator(".answer [aria-label='Where its prompt came from']").last.click()
+    tab.wait_for_selector(".parting mark >> text=kind")
+    first, second = visit.server.explained[2]["prompts"]
+    assert first["messages"][0]["role"] == "user"
+    assert second["messages"][0] == {"role": "system", "content": "Be kind."}
 
 
 @browsing
@@ -502,3 +608,47 @@ def test_keys(visit: Visit) -> None:
     tab.focus(".fresh")
     tab.keyboard.press("/")
     assert tab.evaluate("document.activeElement.id") == "write"
+
+
+@browsing
+def test_the_real_server(browser: Any, tmp_path: Path, serving: Any) -> None:
+    served = serving("--disk-cache", f"{tmp_path / 'parked'}:1")
+    tab = browser.new_context(locale="en-US").new_page()
+    tab.set_default_timeout(20_000)
+    tab.goto(served.url)
+    tab.fill("#settings input[type=password]", conftest.KEYS["ann"])
+    tab.keyboard.press("Enter")
+    tab.wait_for_selector(".chip >> text=embedded")
+
+    def ask(text: str, temperature: str, most: str) -> None:
+        tab.click(".chip")
+        for place, value in ((0, temperature), (4, most)):
+            tab.locator("#settings .grid input").nth(place).fill(value)
+        tab.keyboard.press("Escape")
+        tab.fill("#write", text)
+        tab.keyboard.press("Enter")
+
+    ask("list the files in src", "0", "60")
+    tab.wait_for_selector(".answer:not(.running) .margin >> text=cached")
+    # so hot it does not come to an end by itself
+    ask("count from one to ten thousand", "5", "150")
+    tab.wait_for_selector(".answer.running >> nth=-1 >> .margin >> text=out")
+    tab.reload()
+    tab.wait_for_selector(".answer:not(.running) .notice >> text=Cut off at the token limit.")
+    costs = tab.locator(".margin").last.inner_text().split()
+    assert "150" in costs and tab.locator(".answer").count() == 2
+    # stopped, the server ends it at once, though it goes on for one who was cut off
+    ask("count from one to ten thousand", "5", "4000")
+    tab.wait_for_selector(".answer.running >> nth=-1 >> .margin >> text=out")
+    tab.keyboard.press("Escape")
+    tab.wait_for_selector(".notice >> text=Stopped.")
+    conftest.wait_for(lambda: not served.gauge("requests_open"))
+    tab.click("#side >> text=Sessions")
+    tab.click(".held [data-at^='disk ']:enabled")
+    tab.wait_for_selector(".held [data-parked]")
+    tab.go_back()
+    tab.locator("[aria-label='Where its prompt came from']").last.click()
+    tab.wait_for_selector(".why h3 >> text=If it were asked now")
+    assert "It goes on from all" in tab.locator(".why").inner_text()
+    tab.context.close()
+    conftest.stop(served)

@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from .conftest import Served, start
+from flashling import LLM
+
+from .conftest import Served, start, stop, wait_for
 
 CHAT = "/v1/chat/completions"
 SYSTEM = {"role": "system", "content": "Reply briefly."}
@@ -28,21 +30,6 @@ def turn(client: httpx.Client, messages: list[Any], **more: Any) -> dict[str, An
 
 def listed(client: httpx.Client) -> dict[str, Any]:
     return {s["id"]: s for s in client.get("/v1/sessions").json()["data"]}
-
-
-def soon(what: Callable[[], Any]) -> Any:
-    for _ in range(200):
-        if found := what():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it never comes")
-
-
-def end(served: Served, sign: int = signal.SIGTERM) -> None:
-    served.process.send_signal(sign)
-    assert served.process.wait(30) == (0 if sign == signal.SIGTERM else -sign)
-    assert served.process.stdout is not None
-    served.process.stdout.close()
 
 
 def test_a_session_is_parked_forked_and_deleted(served: Served) -> None:
@@ -118,12 +105,12 @@ def test_another_process_goes_on(tmp_path: Path, sign: int) -> None:
         asked = {"input": "hi", "max_output_tokens": 4}
         kept = ann.post("/v1/responses", json=asked).json()
         first = turn(ann, said, session_id="job")
-        assert soon(lambda: listed(ann)["job"]["bytes"].get("disk"))
+        assert wait_for(lambda: listed(ann)["job"]["bytes"].get("disk"))
         assert ann.post("/v1/sessions/job/park").json() == {"id": "job", "parked": True}
         assert listed(ann)["job"]["tier"] == "disk"
         turn(ann, [SYSTEM, {"role": "user", "content": "hi"}], session_id="gone")
         assert ann.delete("/v1/sessions/gone").is_success
-    end(served, sign)
+    stop(served, sign)
     served = start(tmp_path, *flags)
     with served.client() as ann, served.client("bob") as bob:
         assert set(listed(ann)) == {"job"} and not listed(bob)
@@ -135,4 +122,47 @@ def test_another_process_goes_on(tmp_path: Path, sign: int) -> None:
         assert ann.get(path).json() == kept and bob.get(path).status_code == 404
         asked["previous_response_id"] = kept["id"]
         assert ann.post("/v1/responses", json=asked).is_success
-    end(served)
+    stop(served)
+
+
+def test_drawn_turns_outlive_the_process(tmp_path: Path, serving: Callable[..., Served]) -> None:
+    folder = tmp_path / "parked"
+    flags = ("--host-cache", "0", "--disk-cache", f"{folder}:1")
+    said: list[Any] = [{"role": "user", "content": "hello"}]
+    # one letter a token, in which its text would not be read, and then the end
+    letters = [LLM().tokenizer.encode(c)[0] for c in "list"]
+    drawn = {"min_tokens": 8, "logit_bias": {**dict.fromkeys(map(str, letters), 90), "1": 100}}
+
+    def files() -> list[Path]:
+        return sorted(folder.glob("*/*.turns"))
+
+    served = serving(*flags)
+    with served.client() as ann:
+        first = turn(ann, said, session_id="job", **drawn)
+        assert ann.post("/v1/sessions/job/fork", json={"to": "other"}).is_success
+        wait_for(lambda: len(files()) == 2 and len(listed(ann)) == 2)
+    stop(served)
+    said.append({"role": "user", "content": "and then?"})
+    served = serving(*flags)
+    with served.client() as ann, served.client("bob") as bob:
+        assert ann.delete("/v1/sessions/other").is_success and len(files()) == 1
+        second = turn(ann, said, session_id="job", **drawn)
+        assert second["prompt_tokens_details"] == {
+            "cached_tokens": first["total_tokens"] - 1,
+            "restored_from": "disk",
+            "miss_reason": f"first difference at token {first['total_tokens'] - 1}",
+        }
+        assert bob.delete("/v1/sessions/job").status_code == 404 and files()
+    stop(served)
+    # both turns are there again; and without the file neither is
+    said.append({"role": "user", "content": "go on"})
+    for is_kept in (True, False):
+        if not is_kept:
+            files()[0].unlink()
+        served = serving(*flags)
+        with served.client() as ann:
+            (told,) = ann.post("/v1/cache/explain", json={"prompts": [{"messages": said}]}).json()[
+                "prompts"
+            ]
+            assert (told["cached_tokens"] == second["total_tokens"] - 1) == is_kept, told
+        stop(served)

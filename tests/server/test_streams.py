@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
+import openai
 import pytest
 
 from flashling.server import limits, sse
@@ -80,6 +82,27 @@ def test_without_the_header_a_client_that_leaves_ends_it(served: Served) -> None
         while served.gauge("requests_open") and time.time() < ends:
             time.sleep(0.02)
         assert not served.gauge("requests_open")
+
+
+def test_a_sign_of_life_is_no_event() -> None:
+    async def silent() -> AsyncIterator[bytes]:
+        for text in ("a", "b"):
+            delta = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+            yield sse.event({"id": "x", "object": "chat.completion.chunk", "choices": [delta]})
+            yield sse.ALIVE
+        yield sse.DONE
+
+    async def told() -> bytes:
+        return b"".join([text async for text in sse.numbered(silent())])
+
+    body = asyncio.run(told())
+    headers = {"content-type": "text/event-stream"}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, content=body))
+    with openai.OpenAI(api_key="k", http_client=httpx.Client(transport=transport)) as client:
+        chunks = client.chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "hi"}], stream=True
+        )
+        assert [c.choices[0].delta.content for c in chunks] == ["a", "b"]
 
 
 async def lines(count: int, gate: asyncio.Event) -> AsyncIterator[bytes]:

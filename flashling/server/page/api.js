@@ -1,4 +1,4 @@
-// The server's faces: streamed chat, models, metrics. A key, where one is asked for, lives in the tab.
+// The server's faces but its streams. A key, where one is asked for, lives in the tab.
 
 const KEY = "flashling.key";
 
@@ -29,7 +29,7 @@ export class Refused extends Error {
   }
 }
 
-async function ask(path, options = {}) {
+export async function ask(path, options = {}) {
   const headers = { ...options.headers };
   if (key()) headers.Authorization = `Bearer ${key()}`;
   let answer;
@@ -59,44 +59,26 @@ export async function metrics(signal) {
   return (await ask("/metrics", { signal })).text();
 }
 
-// the data fields of a stream of server-sent events; comments keep the line alive and are dropped
-async function* events(stream) {
-  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  let data = [];
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const lines = (rest + value).split(/\r\n|\n|\r(?!$)/);
-    rest = lines.pop();
-    for (const line of lines) {
-      if (line.startsWith("data:")) data.push(line.slice(5).replace(/^ /, ""));
-      if (line === "" && data.length) {
-        yield data.join("\n");
-        data = [];
-      }
-    }
-  }
+export function post(path, body, options = {}) {
+  const headers = { "Content-Type": "application/json", ...options.headers };
+  return ask(path, { ...options, method: "POST", headers, body: JSON.stringify(body) });
 }
 
-// chunks of one answer; ends at [DONE], throws Refused when the server breaks off
-export async function* chat(request, signal) {
-  const answer = await ask("/v1/chat/completions", {
-    method: "POST",
-    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-    body: JSON.stringify(request),
-    signal,
-  });
-  try {
-    for await (const data of events(answer.body)) {
-      if (data === "[DONE]") return;
-      const chunk = JSON.parse(data);
-      if (chunk.error) throw new Refused(chunk.error.code ?? 500, chunk.error.message ?? "");
-      yield chunk;
-    }
-  } catch (error) {
-    if (error instanceof TypeError) throw new Refused(0, "");
-    throw error;
-  }
-  throw new Refused(0, "");
+// the parked sessions of this key, the last used first
+export async function sessions() {
+  return (await (await ask("/v1/sessions")).json()).data;
 }
+
+const session = (id) => `/v1/sessions/${encodeURIComponent(id)}`;
+
+export const forkSession = (id, to) => post(`${session(id)}/fork`, { to });
+export const parkSession = (id) => post(`${session(id)}/park`, {});
+export const deleteSession = (id) => ask(session(id), { method: "DELETE" });
+
+// what of one or two requests' prompts is held, and where two part
+export async function explain(prompts) {
+  return (await post("/v1/cache/explain", { prompts })).json();
+}
+
+// ends the request that was sent under this id
+export const cancel = (id) => post(`/v1/requests/${encodeURIComponent(id)}/cancel`, {});

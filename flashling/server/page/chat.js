@@ -3,14 +3,14 @@
 import { h, icon, grow } from "./dom.js";
 import { isPage } from "./code.js";
 import { blocks } from "./markdown.js";
-import { answer, runOf, stop } from "./run.js";
+import { answer, runOf, stop, takeUp } from "./run.js";
 import { turn, versions } from "./turn.js";
 import { language, t } from "./words.js";
 
 const NEAR = 90;
 
 export class Chat {
-  // app: {model(), pane, listed(), keySheet(again), openSettings(), openChat(conversation)}
+  // app: {model(), pane, listed(), keySheet(again), openSettings(), openChat(conversation), why(conversation, node)}
   constructor(app) {
     this.app = app;
     this.views = new Map();
@@ -106,14 +106,23 @@ export class Chat {
   }
 
   generate(parent) {
-    const conversation = this.conversation;
+    answer(this.conversation, parent, this.app.model(), this.watch(this.conversation));
+  }
+
+  resume(conversation) {
+    takeUp(conversation, this.watch(conversation));
+  }
+
+  // what happens while an answer of a conversation grows, whether it is shown or not
+  watch(conversation) {
     let frame = 0;
     let drawn = false;
+    const isShown = () => conversation === this.conversation;
     const changed = (node) => {
       if (!drawn) {
         drawn = true;
         this.saved(conversation);
-        if (conversation !== this.conversation) return;
+        if (!isShown()) return;
         this.draw();
         this.end(true);
         // on a touch screen it would bring up the keyboard
@@ -121,23 +130,24 @@ export class Chat {
         return;
       }
       this.later(conversation);
-      if (conversation !== this.conversation) return;
+      if (!isShown()) return;
       frame ||= requestAnimationFrame(() => {
         frame = 0;
         this.views.get(node.id)?.update();
         this.follow();
       });
     };
-    answer(conversation, parent, this.app.model(), changed, (node) => {
+    const ended = (node) => {
       cancelAnimationFrame(frame);
       this.saved(conversation);
-      if (conversation !== this.conversation) return;
+      if (!isShown()) return;
       this.views.get(node.id)?.settle();
       this.grown(node);
       this.follow();
       this.controls();
       if (node.status === 401) this.app.keySheet(() => this.hooks().retry(node));
-    });
+    };
+    return { changed, ended };
   }
 
   saved(conversation) {
@@ -174,6 +184,7 @@ export class Chat {
       results: (node, results) => idle() && this.generate(conversation.add(node, { role: "tool", results })),
       fork: (node) => this.app.openChat(conversation.fork(node)),
       preview: (part) => this.app.pane.show(part),
+      why: (node) => this.app.why(conversation, node),
       grown: (node) => this.grown(node),
     };
   }

@@ -2,6 +2,7 @@
 
 import { metrics } from "./api.js";
 import { h } from "./dom.js";
+import { bytes, compact, percent, time } from "./figures.js";
 import { parse, quantile, rate, read } from "./metrics.js";
 import { bar, curves, legend } from "./plot.js";
 import { t } from "./words.js";
@@ -12,29 +13,6 @@ const SHORTEST = 40;
 // the readings a current rate is taken over
 const RECENT = 4;
 const TIERS = ["device", "host", "disk"];
-
-function compact(value) {
-  if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  if (value >= 1e4) return Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 }).format(value);
-  if (value >= 100 || Number.isInteger(value)) return Math.round(value).toLocaleString("en");
-  return value.toFixed(1);
-}
-
-function time(seconds) {
-  if (seconds === null) return "–";
-  return seconds < 1 ? `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms` : `${seconds.toFixed(2)} s`;
-}
-
-function bytes(value) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let i = 0;
-  while (value >= 1024 && i < units.length - 1) [value, i] = [value / 1024, i + 1];
-  return `${value >= 100 || !i ? Math.round(value) : value.toFixed(1)} ${units[i]}`;
-}
-
-function percent(part, whole) {
-  return whole > 0 ? `${Math.round((100 * part) / whole)} %` : "–";
-}
 
 export class Engine {
   // refused(error): the server did not answer

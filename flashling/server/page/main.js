@@ -1,14 +1,16 @@
 // The page: which view is shown, the keys, and what joins its parts.
 
-import { models } from "./api.js";
+import { deleteSession, models, sessions } from "./api.js";
 import { Chat } from "./chat.js";
 import { h, press, say } from "./dom.js";
 import { Engine } from "./engine.js";
 import { Pane } from "./pane.js";
 import { runOf, stop } from "./run.js";
 import { Settings, keySheet } from "./settings.js";
+import { Sessions } from "./sessions.js";
 import { drawSide } from "./side.js";
-import { Conversation, forget, keep, kept } from "./store.js";
+import { Conversation, conversations, forget, keep, kept } from "./store.js";
+import { whySheet } from "./why.js";
 import { t } from "./words.js";
 
 const side = document.getElementById("side");
@@ -27,19 +29,22 @@ pane.show = (part) => {
   document.body.classList.add("split");
   show(part);
 };
+const openChat = (one) => {
+  loaded.set(one.id, one);
+  one.save();
+  go(one.id);
+};
 const chat = new Chat({
   model: () => names[0] ?? "",
   pane,
   listed,
   keySheet: ask,
   openSettings: () => settings.open(),
-  openChat: (one) => {
-    loaded.set(one.id, one);
-    one.save();
-    go(one.id);
-  },
+  openChat,
+  why: (one, node) => whySheet(sheet, one, node),
 });
-const engine = new Engine(ask);
+// the views beside the chat, by their addresses
+const views = { engine: new Engine(ask), sessions: new Sessions({ refused: ask, openChat }) };
 const settings = new Settings(sheet, {
   conversation: () => conversation,
   changed: () => chat.controls(),
@@ -47,7 +52,8 @@ const settings = new Settings(sheet, {
 });
 
 function view() {
-  return location.hash === "#engine" ? "engine" : "chat";
+  const name = location.hash.slice(1);
+  return Object.hasOwn(views, name) ? name : "chat";
 }
 
 function drawList() {
@@ -70,7 +76,7 @@ function listed() {
 }
 
 function bar() {
-  const title = view() === "engine" ? t("engine") : conversation.title || t("newChat");
+  const title = view() === "chat" ? conversation.title || t("newChat") : t(view());
   return h("header.bar", {}, press("menu", t("menu"), toggleSide),
     h("span.title", {}, title), press("plus", t("newChat"), fresh));
 }
@@ -78,16 +84,17 @@ function bar() {
 function drawAll() {
   drawList();
   pane.close();
-  if (view() === "engine") {
-    main.replaceChildren(bar(), engine.root);
-    engine.start();
+  const shown = views[view()];
+  for (const one of Object.values(views)) if (one !== shown) one.stop();
+  if (shown) {
+    main.replaceChildren(bar(), shown.root);
+    shown.start();
   } else {
-    engine.stop();
     main.replaceChildren(bar(), chat.root);
     chat.open(conversation);
     if (!narrow.matches && !sheet.open) chat.focus();
   }
-  document.title = view() === "engine" ? `${t("engine")} · flashling` : conversation.title || "flashling";
+  document.title = shown ? `${t(view())} · flashling` : conversation.title || "flashling";
 }
 
 function go(hash) {
@@ -95,16 +102,25 @@ function go(hash) {
   else location.hash = hash;
 }
 
-// the address names the view: an id of a conversation, the engine, or nothing for a new one
+// the address names the view: an id of a conversation, another view, or nothing for a new chat
 function route() {
   const id = location.hash.slice(1);
-  if (id && id !== "engine") {
+  if (id && view() === "chat") {
     if (!loaded.has(id)) loaded.set(id, Conversation.load(id));
     conversation = loaded.get(id) ?? Conversation.fresh();
   } else if (!id || !conversation) conversation = Conversation.fresh();
   loaded.set(conversation.id, conversation);
   hideSide();
   drawAll();
+  chat.resume(conversation);
+}
+
+// takes up what was running when the page was left, whether it is shown or not
+function resumeAll() {
+  for (const { id } of conversations().filter((c) => c.runs && !loaded.has(c.id))) {
+    loaded.set(id, Conversation.load(id));
+    if (loaded.get(id)) chat.resume(loaded.get(id));
+  }
 }
 
 function fresh() {
@@ -119,6 +135,8 @@ function remove(id) {
     loaded.delete(id);
   }
   forget(id);
+  // what the server holds of it goes too
+  sessions().then((list) => list.some((s) => s.id === id) && deleteSession(id)).catch(() => {});
   if (id === conversation.id) fresh();
   else drawList();
 }
@@ -169,4 +187,5 @@ addEventListener("hashchange", route);
 addEventListener("pagehide", () => loaded.forEach((one) => one && runOf(one) && one.save()));
 addEventListener("storage", (event) => event.key === "flashling.chats" && drawList());
 route();
+resumeAll();
 listModels();

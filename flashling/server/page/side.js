@@ -1,4 +1,4 @@
-// The list of conversations, and the way to the engine.
+// The list of conversations, and the way to the other views.
 
 import { h, icon, press } from "./dom.js";
 import { conversations } from "./store.js";
@@ -31,7 +31,7 @@ export function drawSide(root, app) {
     h("button.fresh", { type: "button", onclick: app.fresh }, icon("plus"), h("span", {}, t("newChat")),
       h("kbd", {}, "Ctrl K")),
     h("nav", { "aria-label": t("chats") }, lists.flat()),
-    h("footer", {},
-      h("a", { href: "#engine", "aria-current": app.view() === "engine" && "page" }, icon("pulse"), t("engine")),
+    h("footer", {}, [["sessions", "layers"], ["engine", "pulse"]].map(([view, drawing]) => h("a", {
+      href: `#${view}`, "aria-current": app.view() === view && "page" }, icon(drawing), t(view))),
       h("button.plain", { type: "button", onclick: app.openSettings }, icon("sliders"), t("settings"))));
 }

@@ -34,7 +34,8 @@ export function newId() {
 
 // A node: {id, parent, role, made} and, by role,
 // user {text}; tool {results: call id -> text};
-// assistant {text, thought, calls: [{id, name, arguments}], state, stats, form}.
+// assistant {text, thought, calls: [{id, name, arguments}], state, stats, form, asked: the settings
+// that shaped its prompt; while it runs, stream: {call, id, last} and whether it is lost}.
 export class Conversation {
   constructor(data) {
     Object.assign(this, data);
@@ -49,8 +50,10 @@ export class Conversation {
     const data = read(PREFIX + id, null);
     if (!data) return null;
     data.settings = { ...BLANK, ...data.settings };
-    // an answer that a reload broke off stays as it stood
-    for (const node of Object.values(data.nodes)) if (node.state === "running") node.state = "stopped";
+    // an answer that was broken off stays as it stood, unless the server has kept the rest of it
+    for (const node of Object.values(data.nodes)) {
+      if (node.state === "running" && !node.stream?.id) node.state = "stopped";
+    }
     return new Conversation(data);
   }
 
@@ -58,7 +61,8 @@ export class Conversation {
   save() {
     if (!this.leaf || this.gone) return true;
     const list = conversations().filter((c) => c.id !== this.id);
-    list.unshift({ id: this.id, title: this.title, at: this.at ?? this.made });
+    const runs = Object.values(this.nodes).some((n) => n.state === "running");
+    list.unshift({ id: this.id, title: this.title, at: this.at ?? this.made, runs });
     return write(PREFIX + this.id, this) && write(LIST, list);
   }
 

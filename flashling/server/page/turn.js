@@ -101,11 +101,12 @@ function assistant(conversation, node, hooks) {
   const thought = h("details.thought", { hidden: true }, label, inside);
   const text = h("div.prose");
   const cards = toolCards(conversation, node, hooks);
+  const broken = h("p.notice.lost", { role: "status", hidden: true }, t("reconnecting"));
   const wait = h("span.wait", { "aria-hidden": "true" }, h("i"), h("i"), h("i"));
   const foot = h("div.foot");
   const margin = h("dl.margin");
   const root = h("article.turn.answer", { "aria-label": t("model"), "data-id": node.id },
-    margin, thought, text, cards.root, wait, foot);
+    margin, thought, text, cards.root, wait, broken, foot);
   const block = (part) => codeBlock(part, hooks.preview);
   const ideas = new Markdown(inside, block);
   const said = new Markdown(text, block);
@@ -124,8 +125,9 @@ function assistant(conversation, node, hooks) {
     said.show(asJson ? `\`\`\`json\n${running ? node.text : pretty(node.text)}` : node.text);
     cards.update();
     root.classList.toggle("running", running);
-    wait.hidden = !running || Boolean(node.text || node.thought || node.calls.length);
+    wait.hidden = !running || Boolean(node.lost || node.text || node.thought || node.calls.length);
     margin.replaceChildren(...costs(node));
+    broken.hidden = !running || !node.lost;
     if (running) hooks.grown(node);
   }
 
@@ -136,7 +138,8 @@ function assistant(conversation, node, hooks) {
     return h("div.acts", {}, all,
       copier(t("copy"), t("copied"), () => node.text),
       press("retry", t("retry"), () => hooks.retry(node)),
-      press("fork", t("fork"), () => hooks.fork(node)));
+      press("fork", t("fork"), () => hooks.fork(node)),
+      press("why", t("why"), () => hooks.why(node)));
   }
 
   function settle() {
