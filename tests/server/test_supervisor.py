@@ -25,8 +25,8 @@ from flashling.llm.worker import Worker
 from flashling.sampling import Sampling
 from tests import toy
 
-from .conftest import KEYS, Served, start
-from .test_sessions import SYSTEM, end, listed, soon, turn
+from .conftest import KEYS, Served, start, stop, wait_for
+from .test_sessions import SYSTEM, listed, turn
 
 HEADERS = {"authorization": f"Bearer {KEYS['ann']}"}
 HI = [{"role": "user", "content": "hi"}]
@@ -93,8 +93,8 @@ def told(served: Served, said: list[Any], text: str) -> dict[str, Any]:
     with served.client() as ann:
         usage = turn(ann, said, session_id="job")
         held = usage["total_tokens"] - 1
-        assert soon(lambda: listed(ann)["job"]["tokens"] == held)
-        assert soon(lambda: listed(ann)["job"]["bytes"].get("disk"))
+        assert wait_for(lambda: listed(ann)["job"]["tokens"] == held)
+        assert wait_for(lambda: listed(ann)["job"]["bytes"].get("disk"))
     return usage
 
 
@@ -132,7 +132,7 @@ def test_an_engine_and_then_its_server_are_killed(tmp_path: Path, count: int) ->
 
     crowd = Crowd(served.url, count)
     (engine,) = children(served.process.pid)
-    end(served, signal.SIGKILL)
+    stop(served, signal.SIGKILL)
     crowd.join()
     cut = [last for _, last in crowd.ends if not any(whole in last for whole in WHOLE)]
     assert set(cut) == {"cut off"}
@@ -145,7 +145,7 @@ def test_an_engine_and_then_its_server_are_killed(tmp_path: Path, count: int) ->
     cached = third["prompt_tokens_details"]["cached_tokens"]
     assert cached == second["total_tokens"] - 1
     (engine,) = children(served.process.pid)
-    end(served)
+    stop(served)
     assert not is_alive(engine)
 
 
@@ -159,7 +159,7 @@ def soon_killed() -> threading.Thread:
     """Kills the first process that this one starts."""
 
     def kill() -> None:
-        (child,) = soon(lambda: children(os.getpid()))
+        (child,) = wait_for(lambda: children(os.getpid()))
         os.kill(child, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
