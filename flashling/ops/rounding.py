@@ -17,3 +17,11 @@ def rounded(x, dtype: tl.constexpr):
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -65536
         x = bits.to(tl.float32, bitcast=True)
     return x.to(dtype)
+
+
+@triton.jit
+def silu_times(gate, up, dtype: tl.constexpr):
+    """silu(gate) * up of float32 numbers, rounded as the op's two products and two steps are."""
+    gate, up = rounded(gate, dtype).to(tl.float32), rounded(up, dtype).to(tl.float32)
+    silu = rounded(gate / (1.0 + tl.exp(-gate)), dtype).to(tl.float32)
+    return rounded(silu * up, dtype)

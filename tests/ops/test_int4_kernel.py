@@ -14,6 +14,7 @@ pytest.importorskip("triton")
 from flashling.ops import Int4
 from flashling.ops import linear as linear_op
 from flashling.ops.cases import Maker
+from flashling.ops.experts.swiglu_triton import swiglu
 from flashling.ops.linear.cases import int4
 from flashling.ops.linear.int4_triton import Few4, Stream4, choose, few, splits, stream
 from flashling.ops.linear.triton import linear
@@ -129,3 +130,13 @@ def test_unpacking_is_the_body() -> None:
     stack = [draw(1, 96, 5)[1] for _ in range(3)]
     weight = Int4(torch.stack([w.words for w in stack]), torch.stack([w.scale for w in stack]))
     assert torch.equal(kernels.unpacked(weight, torch.bfloat16), weight.unpack(torch.bfloat16))
+
+
+def test_gated_rows_are_multiplied_after_their_swiglu() -> None:
+    stack = [draw(1, 96, 7)[1] for _ in range(3)]
+    weight = Int4(torch.stack([w.words for w in stack]), torch.stack([w.scale for w in stack]))
+    x = Maker(torch.bfloat16, weight.words.device)(5, 192)
+    chosen = torch.tensor([[2], [0], [1], [2], [2]], device=x.device)
+    got = few(x, weight, Few4(4), chosen, is_gated=True)
+    want = few(swiglu(x), weight, Few4(4), chosen)
+    assert torch.equal(got, want)

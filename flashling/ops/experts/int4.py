@@ -27,8 +27,9 @@ def experts(
 ) -> Tensor:
     """As the op, for bfloat16 rows and no gradient."""
     if len(x) <= FEW_TOKENS:
-        hidden = swiglu(fours.few(x, gate_up, GATE_UP, chosen)).flatten(0, 1)
-        found = fours.few(hidden, down, DOWN, chosen.reshape(-1, 1)).view(*chosen.shape, -1)
+        both = fours.few(x, gate_up, GATE_UP, chosen).flatten(0, 1)
+        found = fours.few(both, down, DOWN, chosen.reshape(-1, 1), is_gated=True)
+        found = found.view(*chosen.shape, -1)
     else:
         found = _grouped(x, chosen, gate_up, down)
     own = None if shared is None else linear(swiglu(linear(x, shared[0])), shared[1])

@@ -14,16 +14,8 @@ from torch import Tensor
 from ..linear import FLOAT8
 from ..linear.triton import _quantised
 from ..overlap import OVERLAP, wait_for_inputs
-from ..rounding import rounded
+from ..rounding import silu_times
 from . import swiglu as op
-
-
-@triton.jit
-def _silu_times(gate, up, dtype: tl.constexpr):
-    """silu(gate) * up of float32 numbers, rounded as the op's two products and two steps are."""
-    gate, up = rounded(gate, dtype).to(tl.float32), rounded(up, dtype).to(tl.float32)
-    silu = rounded(gate / (1.0 + tl.exp(-gate)), dtype).to(tl.float32)
-    return rounded(silu * up, dtype)
 
 
 @triton.jit
@@ -33,7 +25,7 @@ def _swiglu(x, out, F, BLOCK_F: tl.constexpr):
     wait_for_inputs()
     gate = tl.load(x + row * 2 * F + at, mask=at < F, other=0.0).to(tl.float32)
     up = tl.load(x + row * 2 * F + F + at, mask=at < F, other=0.0).to(tl.float32)
-    tl.store(out + row * F + at, _silu_times(gate, up, out.dtype.element_ty), mask=at < F)
+    tl.store(out + row * F + at, silu_times(gate, up, out.dtype.element_ty), mask=at < F)
 
 
 composed = torch.compile(vars(op)["body"])
@@ -73,7 +65,7 @@ def _swiglu_quantised(
     wait_for_inputs()
     gate = tl.load(x + row * 2 * F + at, mask=inside, other=0.0).to(tl.float32)
     up = tl.load(x + row * 2 * F + F + at, mask=inside, other=0.0).to(tl.float32)
-    found, size = _quantised(_silu_times(gate, up, DTYPE).to(tl.float32))
+    found, size = _quantised(silu_times(gate, up, DTYPE).to(tl.float32))
     tl.store(numbers + row * F + at, found, mask=inside)
     tl.store(scale + row * (F // GROUP) + group, size, mask=is_group)
 

@@ -23,10 +23,10 @@ from torch import Tensor
 from ..linear import Fp8, Int4, Weight, linear, quantise
 from ..linear.triton import product
 from ..overlap import OVERLAP, wait_for_inputs
-from ..rounding import rounded
+from ..rounding import rounded, silu_times
 from . import experts as op
 from . import swiglu as swiglu_op
-from .swiglu_triton import _silu_times, swiglu_quantised
+from .swiglu_triton import swiglu_quantised
 
 # the interpreter multiplies e4m3 as integers and rounds to it and to bfloat16 wrongly
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
@@ -230,7 +230,7 @@ def _few_gate_up_kernel(
     row, row_scale = _quantised(tl.load(x + token * D + columns), BLOCKS)
     gate = _product(gate_w, gate_s, row, row_scale, BLOCKS)
     up = _product(up_w, up_s, row, row_scale, BLOCKS)
-    found = _silu_times(gate, up, hidden.dtype.element_ty)
+    found = silu_times(gate, up, hidden.dtype.element_ty)
     to = hidden + (token * tl.num_programs(2) + slot) * F + first
     tl.store(to + tl.arange(0, ROWS), found)
 
@@ -424,7 +424,7 @@ def _many_gate_up_kernel(
         by_token = tl.load(x_s_at)[None, :]
         gate = gate * by_token * tl.load(s_at)[:, None]
         up = up * by_token * tl.load(up_s_at)[:, None]
-    found = tl.trans(_silu_times(gate, up, hidden.dtype.element_ty))
+    found = tl.trans(silu_times(gate, up, hidden.dtype.element_ty))
     at = hidden + pairs.to(tl.int64)[:, None] * F + rows[None, :]
     tl.store(at, found, mask=(pairs < end)[:, None] & (rows < F)[None, :])
 

@@ -20,7 +20,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..rounding import rounded
+from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import rounded, silu_times
 from .int4 import EACH, Int4
 from .int4 import GROUP as TOGETHER
 
@@ -99,6 +100,7 @@ def _few(
     outputs,
     INPUTS: tl.constexpr,
     SLOTS: tl.constexpr,
+    GATED: tl.constexpr,
     T: tl.constexpr,
     G: tl.constexpr,
     R: tl.constexpr,
@@ -106,8 +108,10 @@ def _few(
     STAGES: tl.constexpr,
 ):
     """y [T, outputs] of the tiles of a program: its index, then every so many programs further.
-    With SLOTS, program_id(1) is a pair: its one row of x, its expert's weight, its row of y."""
+    With SLOTS, program_id(1) is a pair: its one row of x, its expert's weight, its row of y. GATED:
+    rows of x are gate then up, and silu(gate) * up of them is multiplied."""
     tile, step = tl.program_id(0), tl.num_programs(0)
+    wait_for_inputs()
     if SLOTS:
         pair = tl.program_id(1)
         expert = tl.load(chosen + pair).to(tl.int64)
@@ -125,6 +129,9 @@ def _few(
         for i in tl.static_range(8):
             from_ = x + t * stride + group[:, None] * GROUP + 4 * i + part[None, :]
             piece = tl.load(from_, mask=is_group[:, None], other=0.0).to(tl.float32)
+            if GATED:
+                up = tl.load(from_ + INPUTS, mask=is_group[:, None], other=0.0).to(tl.float32)
+                piece = silu_times(piece, up, x.dtype.element_ty).to(tl.float32)
             whole += piece
             rows = rows + (piece * (ROW / (1 << (4 * i if i < 5 else 4 * i - 20))),)
         extra = extra + (tl.sum(whole, 1) * (8 / BACK),)
@@ -288,9 +295,12 @@ def splits(outputs: int, inputs: int) -> int:
     return parts
 
 
-def few(x: Tensor, weight: Int4, tile: Few4, chosen: Tensor | None = None) -> Tensor:
+def few(
+    x: Tensor, weight: Int4, tile: Few4, chosen: Tensor | None = None, is_gated: bool = False
+) -> Tensor:
     """x [T, I] times weight [O, I]^T -> [T, O] in x's dtype. With chosen [T, k] int64 the weight is
-    a stack [E, O, I], and each row meets k of them: [T, k, O].
+    a stack [E, O, I], and each row meets k of them: [T, k, O]. is_gated: x is [T, 2 I], and its
+    `swiglu` is multiplied.
     """
     *_, outputs, inputs = weight.shape
     assert weight.words.is_contiguous() and weight.scale.is_contiguous() and inputs % TOGETHER == 0
@@ -306,12 +316,14 @@ def few(x: Tensor, weight: Int4, tile: Few4, chosen: Tensor | None = None) -> Te
         *(x.stride(0), outputs),
         INPUTS=inputs,
         SLOTS=slots,
+        GATED=is_gated,
         T=1 if slots else len(x),
         G=triton.next_power_of_2(inputs // TOGETHER),
         R=tile.rows,
         TURNS=triton.cdiv(tiles, programs),
         STAGES=tile.stages,
         num_warps=tile.warps,
+        **OVERLAP,
     )
     return y
 
