@@ -5,7 +5,7 @@ where nothing was written, and with fewer rows; one that fails gets no speed. On
 compiled first, in parallel; a call is timed in a CUDA graph over copies of its inputs that no cache
 holds, a public peer beside it, and compared with what the device reached in the same run. Prints a
 table and writes benchmarks/results/ops-<device>.json. `python3 -m benchmarks.ops [OP ...]
-[out=FOLDER]` takes some ops alone.
+[out=FOLDER] [seconds=N]` takes some ops alone, in that order; after N seconds no call begins.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def main(*arguments: str) -> int:
         known = ", ".join(sorted({c.op.__name__ for c in cases}))
         print(f"no op {unknown.pop()!r}; there are {known}", file=sys.stderr)
         return 2
-    cases = [c for c in cases if not wanted or c.op.__name__ in wanted]
+    if wanted:
+        cases = [c for op in wanted for c in cases if c.op.__name__ == op]
     facts: Row = about(device) | {"command": " ".join([COMMAND, *arguments])}
     begin = time.perf_counter()
     if device.type == "cuda":
@@ -70,22 +71,31 @@ def main(*arguments: str) -> int:
     measure = on_cpu if device.type == "cpu" else partial(on_gpu, device, facts["ceilings"])
     rows = []
     print(line(dict(zip(COLUMNS, COLUMNS, strict=True))))
+    name = slug(facts["device"]) if device.type == "cuda" else "cpu"
+    path = Path(options.get("out", RESULTS)) / f"ops-{name}.json"
+    end = begin + float(options.get("seconds", "inf"))
     with torch.no_grad():
         for case in cases:
+            if time.perf_counter() > end:
+                print(f"no time for {len(cases) - len(rows)} more calls")
+                break
             rows.append({"op": case.op.__name__, "case": case.name} | _tried(measure, case))
             print(line(rows[-1]), flush=True)
             if device.type == "cuda":
                 torch.cuda.empty_cache()
-    facts["seconds"] = round(time.perf_counter() - begin)
-    name = slug(facts["device"]) if device.type == "cuda" else "cpu"
-    path = Path(options.get("out", RESULTS)) / f"ops-{name}.json"
-    listed = ",\n  ".join(map(json.dumps, rows))
-    path.write_text(f'{{"about": {json.dumps(facts)}, "rows": [\n  {listed}\n]}}\n')
+            facts["seconds"] = round(time.perf_counter() - begin)
+            _write(path, facts, rows)
     print(f"written: {path.name}, after {facts['seconds']} s")
     wrong = [r for r in rows if "wrong" in r]
     if wrong:
         print(f"{len(wrong)} of {len(rows)} calls are wrong and have no speed", file=sys.stderr)
     return int(bool(wrong))
+
+
+def _write(path: Path, facts: Row, rows: Sequence[Row]) -> None:
+    """All that is measured so far: what stops the rest does not take it away."""
+    listed = ",\n  ".join(map(json.dumps, rows))
+    path.write_text(f'{{"about": {json.dumps(facts)}, "rows": [\n  {listed}\n]}}\n')
 
 
 def about(device: torch.device) -> dict[str, Any]:
