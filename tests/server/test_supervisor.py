@@ -46,7 +46,7 @@ STREAMS: list[tuple[str, dict[str, Any], str]] = [
 def children(pid: int) -> list[int]:
     """The processes that a process has started and that still live."""
     found = [file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children")]
-    return [int(child) for line in found for child in line]
+    return [int(child) for line in found for child in line if is_alive(int(child))]
 
 
 def is_alive(pid: int) -> bool:
@@ -156,10 +156,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def soon_killed() -> threading.Thread:
-    """Kills the first process that this one starts."""
+    """Kills the next process that this one starts."""
+    before = set(children(os.getpid()))
 
     def kill() -> None:
-        (child,) = wait_for(lambda: children(os.getpid()))
+        (child,) = wait_for(lambda: set(children(os.getpid())) - before)
         os.kill(child, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
@@ -210,6 +211,7 @@ def test_engines_that_end_again_and_again(
 def test_an_engine_that_says_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "PATIENCE", 0.4)
     heard: list[tuple[int, Any]] = []
+    before = set(children(os.getpid()))
 
     async def run() -> None:
         kept = Supervisor(Setup(str(folder)))
@@ -219,7 +221,7 @@ def test_an_engine_that_says_nothing(folder: Path, monkeypatch: pytest.MonkeyPat
         while kept.trouble:
             await asyncio.sleep(0.01)
         # with nothing to do it may be silent for as long as it likes
-        (child,) = children(os.getpid())
+        (child,) = set(children(os.getpid())) - before
         os.kill(child, signal.SIGSTOP)
         await asyncio.sleep(0.6)
         assert not kept.trouble
