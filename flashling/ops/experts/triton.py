@@ -20,6 +20,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..device import current
 from ..linear import Fp8, Int4, Weight, linear, quantise
 from ..linear.triton import product
 from ..overlap import OVERLAP, wait_for_inputs
@@ -532,7 +533,9 @@ def _many(
     tiles = most + (tokens * k - most) // tile.tokens
     facts = {"NUM": num, "D": width, "F": hidden, "NUM_PAD": triton.next_power_of_2(num)}
     facts |= {"TOKENS": tile.tokens, "BLOCKS": gate_up.group is not None}
-    facts |= {"num_warps": tile.warps, "num_stages": tile.stages, **OVERLAP}
+    step = (tile.tokens + max(2 * tile.gate_up, tile.down)) * BLOCK.value
+    stages = current().stages(step, tile.stages)
+    facts |= {"num_warps": tile.warps, "num_stages": stages, **OVERLAP}
     between, found = x.new_empty(tokens * k, hidden), x.new_empty(tokens, k, width)
     rows = quantise(x, gate_up.group)
     _many_gate_up_kernel[(tiles * triton.cdiv(hidden, tile.gate_up),)](

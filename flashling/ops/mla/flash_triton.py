@@ -11,7 +11,7 @@ another document behind the last key are later than every query and so masked li
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 from triton.tools.tensor_descriptor import TensorDescriptor
 
+from ..device import current
 from . import Documents, expand
 from . import mla_expanded as expanded_op
 from . import mla_over as over_op
@@ -77,6 +78,16 @@ def _fits(q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int) -> bool:
     return latent.stride(1) == 1 and not any(n % 8 for n in sizes)
 
 
+def _tile(keys: int, values: int) -> Tile:
+    """The largest tile whose queries and two steps of keys and values of so many columns fit."""
+    room = current().program_bytes
+    for tile in (Tile(), Tile(rows=64, keys=32, warps=4)):
+        step, own = tile.keys * (keys + values) * 2, tile.rows * keys * 2
+        if own + 2 * step <= room:
+            break
+    return replace(tile, stages=min((room - own) // step, tile.stages))
+
+
 def attend(
     q: Tensor,
     latent: Tensor,
@@ -84,7 +95,7 @@ def attend(
     value_dim: int,
     starts: tuple[Tensor, Tensor],
     longest: int,
-    tile: Tile = Tile(),
+    tile: Tile | None = None,
 ) -> Tensor:
     """Rows q [T, H, N + P] of sequences over latents [L, R + P]; starts: where those of each
     sequence begin in q and in latent, [n + 1] int32 both; its rows are the last of its latents.
@@ -99,6 +110,7 @@ def attend(
     q = q if q.stride(2) == 1 and q.stride(1) == q.shape[2] else q.contiguous()
     kv = F.linear(latent[:, :rank], kv_b)
     n, p, v = (max(triton.next_power_of_2(w), 16) for w in (plain, turned, value_dim))
+    tile = tile or _tile(n + p, v)
     _attend[(triton.cdiv(longest, tile.rows), heads, len(starts[0]) - 1)](
         q,
         TensorDescriptor.from_tensor(kv, [tile.keys, n]),
