@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -314,7 +314,7 @@ def _four(*shape: int, seed: int) -> Int4:
     return Int4(words, scale.bfloat16())
 
 
-def _rated(name: Report, weight: Int4, calls: dict[Any, list[Callable[[], Any]]]) -> list[Report]:
+def _rated(name: Report, weight: Int4, calls: Mapping[Any, list[Callable[[], Any]]]) -> list[Report]:
     """A row for each tile, the fastest three printed; the first call tells how wrong it is."""
     found = []
     for tile, chain in calls.items():

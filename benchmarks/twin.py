@@ -105,9 +105,14 @@ class Gqa(nn.Module):
         self.q_norm = weight(self.width)
         self.o = weight(config.hidden_size, wide)
 
-    def forward(self, x: Tensor, rotary: Rotary, past: Window) -> Tensor:
+    @property
+    def first(self) -> ops.Weight:
+        """The weight of the projection that `forward` is given."""
+        return self.qkvg
+
+    def forward(self, fused: Tensor, rotary: Rotary, past: Window) -> Tensor:
         """Attend within each sequence."""
-        fused = ops.linear(x, self.qkvg).unflatten(-1, (-1, self.width))
+        fused = fused.unflatten(-1, (-1, self.width))
         qk, v = fused.split([self.heads + KV_HEADS, KV_HEADS], 1)
         # one norm for both, so that the kernel may halve the heads where it likes
         halves = ops.queries_keys(qk, self.q_norm, self.q_norm, *rotary.half, self.eps)

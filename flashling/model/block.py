@@ -34,6 +34,6 @@ class Block(nn.Module):
         self, x: Tensor, delta: Tensor, rotary: Rotary, past: Past
     ) -> tuple[Tensor, Tensor]:
         """Both residual steps."""
-        x, y = ops.add_norm(x, delta, self.input_norm, self.eps)
-        x, y = ops.add_norm(x, self.mixer(y, rotary, past), self.post_norm, self.eps)
+        x, fused = ops.add_norm_linear(x, delta, self.input_norm, self.mixer.first, self.eps)
+        x, y = ops.add_norm(x, self.mixer(fused, rotary, past), self.post_norm, self.eps)
         return x, self.ffn(y)

@@ -13,7 +13,7 @@ from .rotary import Rotary
 
 
 class Lightning(nn.Module):
-    """x [T, D] -> [T, D]; q, k, v and gate come from one fused projection."""
+    """q, k, v and gate come from one fused projection, which is made with the norm before it."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -29,15 +29,18 @@ class Lightning(nn.Module):
         with torch.device("cpu"):
             self.decay = ops.slopes(heads, layer, config.num_hidden_layers, config.decay_offset)
 
-    def forward(self, x: Tensor, rotary: Rotary, past: Past) -> Tensor:
-        """Mix the rows of each sequence."""
-        if self.decay.device != x.device:
-            self.decay = self.decay.to(x.device)
-        fused = ops.linear(x, self.qkvg)
+    @property
+    def first(self) -> ops.Weight:
+        """The weight of the projection that `forward` is given."""
+        return self.qkvg
+
+    def forward(self, fused: Tensor, rotary: Rotary, past: Past) -> Tensor:
+        """Mix the rows of each sequence: fused [T, 4 H W] -> [T, D]."""
+        if self.decay.device != fused.device:
+            self.decay = self.decay.to(fused.device)
         width = fused.shape[-1] // 4
         qk, v, gate = fused.split([2 * width, width, width], -1)
         qk, v = (y.unflatten(-1, (-1, self.head_dim)) for y in (qk, v))
         q, k = ops.queries_keys(qk, self.q_norm, self.k_norm, *rotary.half, self.eps)
         out = past.scan(self.layer, q, k, v, self.decay).flatten(-2)
-        out = ops.group_norm_gate(out, self.g_norm, gate, self.groups, self.eps)
-        return ops.linear(out, self.o)
+        return ops.gated_linear(out, self.g_norm, gate, self.groups, self.o, self.eps)

@@ -12,7 +12,9 @@ from .rotary import Rotary
 
 
 class Mla(nn.Module):
-    """x [T, D] -> [T, D]; keys and values are kept as one latent and one rotated key per token."""
+    """Keys and values are kept as one latent and one rotated key per token. They and what queries
+    are made of come from one fused projection, which is made with the norm before it.
+    """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -33,9 +35,13 @@ class Mla(nn.Module):
         )
         self.o = weight(width, self.heads * self.value_dim)
 
-    def forward(self, x: Tensor, rotary: Rotary, past: Past) -> Tensor:
-        """Attend within each sequence."""
-        fused = ops.linear(x, self.qkv_a)
+    @property
+    def first(self) -> ops.Weight:
+        """The weight of the projection that `forward` is given."""
+        return self.qkv_a
+
+    def forward(self, fused: Tensor, rotary: Rotary, past: Past) -> Tensor:
+        """Attend within each sequence: fused [T, Q + R + P] -> [T, D]."""
         q_norm = self.q_a_norm if self.is_low_rank else None
         q, latent = ops.latent_rows(fused, q_norm, self.kv_a_norm, *rotary.pairs, self.eps)
         if self.is_low_rank:

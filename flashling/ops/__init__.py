@@ -7,6 +7,7 @@ from .lightning import CHUNK, Carry, Grid, lightning, lightning_decode, slopes
 from .linear import Fp8, Int4, Weight, linear, quantise
 from .mla import Documents, mla_absorbed, mla_expanded, mla_over, mla_paged
 from .norm import add_norm, group_norm_gate, norm
+from .normed import add_norm_linear, gated_linear
 from .op import op, using, wide
 from .rope import (
     frequencies,
@@ -34,6 +35,7 @@ __all__ = [
     "Int4",
     "Weight",
     "add_norm",
+    "add_norm_linear",
     "choose",
     "choose_rows",
     "draw",
@@ -41,6 +43,7 @@ __all__ = [
     "expert_load",
     "experts",
     "frequencies",
+    "gated_linear",
     "group_norm_gate",
     "gumbel",
     "latent_rows",
