@@ -43,15 +43,15 @@ ROW, BACK = tl.constexpr(2.0**96), tl.constexpr(2.0**53)
 # the interpreter multiplies bfloat16 wrongly and knows no assembly
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 # two words a, b -> for each of their 8 fields the pair (a, b) as bfloat16 q: 128 + q + 8 is a field
-# set into 0x4300, from which 136 is taken
+# set into 0x4300, from which 136 is taken (by the one instruction that sm_80 has for pairs)
 _FIELDS = "\n".join(
     f"shr.u32 t, {'l' if i < 4 else 'h'}, {i % 4 * 4}; lop3.b32 t, t, 0x000F000F, 0x43004300, 0xEA;"
-    f" sub.rn.bf16x2 ${i}, t, c;"
+    f" fma.rn.bf16x2 ${i}, t, o, c;"
     for i in range(8)
 )
 UNPACK = tl.constexpr(
-    "{.reg .b32 l, h, t, c; mov.b32 c, 0x43084308; prmt.b32 l, $8, $9, 0x5410;"
-    f" prmt.b32 h, $8, $9, 0x7632;\n{_FIELDS}\n}}"
+    "{.reg .b32 l, h, t, o, c; mov.b32 o, 0x3F803F80; mov.b32 c, 0xC308C308;"
+    f" prmt.b32 l, $8, $9, 0x5410; prmt.b32 h, $8, $9, 0x7632;\n{_FIELDS}\n}}"
 )
 
 
@@ -149,7 +149,8 @@ def _few(
             for i in tl.static_range(1, 8):
                 total += _fields(found, turned, i) * rows[8 * t + i][:, None, :]
             sums = (tl.sum(total, 2) - extra[t][:, None]) * sizes
-            tl.store(y + t * outputs + row, tl.sum(sums, 0) * BACK, mask=is_row)
+            product = rounded(tl.sum(sums, 0) * BACK, y.dtype.element_ty)
+            tl.store(y + t * outputs + row, product, mask=is_row)
 
 
 @triton.jit
