@@ -1,9 +1,7 @@
 """Routed experts with weights of four bits on the tensor cores, for tokens that share experts.
 
 As with e4m3 the pairs of a token and a slot are sorted by expert, and the weight is the left
-operand. Its numbers become bfloat16 in registers, where the tensor cores take them from: a thread
-holds the words that its part of the operand is made of, if the columns of the operand stand in an
-order of the words' own. Activations are written in that order.
+operand: that of the dense kernel (`ops/linear/int4_triton.py`).
 """
 
 # this file hides the package of its name from the checker, which takes kernels for functions
@@ -19,14 +17,11 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import Int4
-from ..linear.int4_triton import GROUP, INTERPRETED, _numbers
+from ..linear.int4_triton import BLOCK, GROUP, _add_product, _input, arranged
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded
 from .swiglu_triton import _silu_times
 from .triton import _find, sort
-
-# inputs of two groups, whose columns are in an order of their own
-BLOCK = tl.constexpr(64)
 
 
 @dataclass(frozen=True)
@@ -50,36 +45,6 @@ class Tile4:
 
 
 @triton.jit
-def _input(column):
-    """The input that stands at a column: of two groups, the words' fields are the columns' slow
-    axis, then come the words of a group, and the groups side by side."""
-    place = column % BLOCK
-    return column - place + place % 2 * GROUP + place // 8 * 4 + place % 8 // 2
-
-
-@triton.jit
-def _arrange(x, out, D, WIDE, COLUMNS: tl.constexpr):
-    """out [T, WIDE] of x [T, D]: its columns in order, zeros for inputs that it lacks."""
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    wait_for_inputs()
-    found = tl.load(x + row * D + _input(column), mask=_input(column) < D, other=0.0)
-    tl.store(out + row * WIDE + column, found, mask=column < WIDE)
-
-
-@triton.jit
-def _step(at, first, WIDTH: tl.constexpr, MORE: tl.constexpr):
-    """Columns `first` and on of the WIDTH that rows of pointers [N, S] lead to; zeros after the
-    last, if there can be MORE."""
-    S: tl.constexpr = at.shape[1]
-    if MORE:
-        found = tl.load(at + first, mask=(tl.arange(0, S) + first < WIDTH)[None, :], other=0)
-    else:
-        found = tl.load(at + first)
-    return found
-
-
-@triton.jit
 def _rows(at, first, is_row, WIDTH: tl.constexpr, MORE: tl.constexpr):
     """As `_step`, of the rows that are; a tile has rows to spare, which nothing is read for."""
     S: tl.constexpr = at.shape[1]
@@ -87,25 +52,6 @@ def _rows(at, first, is_row, WIDTH: tl.constexpr, MORE: tl.constexpr):
     if MORE:
         mask = mask & (tl.arange(0, S) + first < WIDTH)[None, :]
     return tl.load(at + first, mask=mask, other=0.0)
-
-
-@triton.jit
-def _add_product(total, words, scale, x, k, D: tl.constexpr, K: tl.constexpr):
-    """total [N, M] plus inputs k to k + K of a weight times x [M, K]^T; the weight are pointers to
-    words [N, K / 8] and to scales [N, K / 32]."""
-    N: tl.constexpr = words.shape[0]
-    numbers = _numbers(_step(words, k // 8, D // 8, D % K != 0))
-    sizes = _step(scale, k // GROUP, D // GROUP, D % K != 0)
-    sizes = tl.broadcast_to(sizes[:, :, None], (N, K // GROUP, 4)).reshape(N, K // 8)
-    n0, n1, n2, n3, n4, n5, n6, n7 = numbers
-    even = tl.join(tl.join(n0 * sizes, n4 * sizes), tl.join(n2 * sizes, n6 * sizes))
-    odd = tl.join(tl.join(n1 * sizes, n5 * sizes), tl.join(n3 * sizes, n7 * sizes))
-    # blocks, group, word, and the three bits of a field
-    w = tl.join(even, odd).reshape(N, K // BLOCK, 2, 4, 2, 2, 2)
-    w = w.permute(0, 1, 4, 5, 6, 3, 2).reshape(N, K)
-    if INTERPRETED:
-        x = x.to(tl.float32)
-    return tl.dot(w, x.T, total)
 
 
 @triton.jit
@@ -201,7 +147,7 @@ def grouped(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4, tile: Tile4) -
     """
     (num, width, hidden), (tokens, k) = down.shape, chosen.shape
     parts = gate_up.words, gate_up.scale, down.words, down.scale
-    assert all(p.is_contiguous() for p in (x, chosen, *parts))
+    assert all(p.is_contiguous() for p in (chosen, *parts))
     order, counts = sort(chosen, num)
     # each expert with a pair has one tile, and one more for each further `tile.tokens`
     most = min(num, tokens * k)
@@ -209,14 +155,10 @@ def grouped(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4, tile: Tile4) -
     facts = {"NUM": num, "D": width, "F": hidden, "NUM_PAD": triton.next_power_of_2(num)}
     facts |= {"TOKENS": tile.tokens, "K": tile.inputs}
     facts |= {"num_warps": tile.warps, "num_stages": tile.stages, **OVERLAP}
-    wide, deep = (triton.cdiv(n, BLOCK.value) * BLOCK.value for n in (width, hidden))
-    rows, between = x.new_empty(tokens, wide), x.new_empty(tokens * k, deep)
-    found = x.new_empty(tokens, k, width)
-    block = min(1024, triton.next_power_of_2(wide))
-    grid = (tokens, triton.cdiv(wide, block))
-    _arrange[grid](x, rows, width, wide, COLUMNS=block, num_warps=4, **OVERLAP)
+    deep = triton.cdiv(hidden, BLOCK.value) * BLOCK.value
+    between, found = x.new_empty(tokens * k, deep), x.new_empty(tokens, k, width)
     _gate_up[(tiles * triton.cdiv(hidden, tile.gate_up),)](
-        *(rows, order, counts, gate_up.words, gate_up.scale, between),
+        *(arranged(x), order, counts, gate_up.words, gate_up.scale, between),
         SLOTS=k,
         ROWS=tile.gate_up,
         **facts,
