@@ -1,7 +1,8 @@
 """Which form of a kernel wins, and which rows keep their bits: the questions of first light.
 
-`python3 -m benchmarks.sweeps [few] [bits] [many] [grouped] [lightning] [int4] [out=FOLDER]` on one
-GPU. Times are medians over replays of a graph of a chain of calls, weights rotated past the cache.
+`python3 -m benchmarks.sweeps [few] [bits] [many] [grouped] [lightning] [int4] [int4_experts]
+[out=FOLDER]` on one GPU. Times are medians over replays of a graph of a chain of calls, weights
+rotated past the cache.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ import triton
 
 from flashling import ops
 from flashling.ops.device import slug
+from flashling.ops.experts.int4 import streamed
+from flashling.ops.experts.int4_triton import Tile4
+from flashling.ops.experts.int4_triton import grouped as grouped4
 from flashling.ops.experts.library import experts_library
 from flashling.ops.experts.triton import Many
 from flashling.ops.experts.triton import experts as many_experts
@@ -28,6 +32,7 @@ from flashling.ops.lightning import triton as scans
 from flashling.ops.linear import FLOAT8, Fp8, Int4
 from flashling.ops.linear import int4_triton as fours
 from flashling.ops.linear.triton import Few, Stream, library, linear, quantise, splits, stream
+from flashling.ops.warm import compile_kernels
 
 from .ops import about
 
@@ -43,6 +48,31 @@ WIDE_TILES = [
     Many(64, 128, 256, 8, 4),
     Many(256, 64, 128, 8, 4),
 ]
+# tokens -> tokens, rows of gate and up, rows of down, inputs, warps, stages
+FOUR_TILES = {
+    16: [Tile4(16, 64, 128, 128, 4, 4)],
+    32: [Tile4(16, 64, 128, 128, 4, 4)],
+    64: [
+        Tile4(16, 64, 128, 128, 4, 4),
+        Tile4(16, 64, 64, 128, 4, 5),
+        Tile4(16, 64, 64, 256, 4, 3),
+        Tile4(16, 128, 128, 128, 8, 4),
+    ],
+    256: [
+        Tile4(16, 64, 128, 128, 4, 4),
+        Tile4(32, 64, 128, 128, 4, 4),
+        Tile4(32, 64, 128, 256, 4, 3),
+        Tile4(32, 128, 128, 128, 8, 4),
+    ],
+    1024: [Tile4(64, 64, 128, 128, 4, 3), Tile4(64, 128, 128, 128, 8, 4)],
+    8192: [
+        Tile4(128, 128, 128, 128, 8, 3),
+        Tile4(128, 128, 256, 128, 8, 3),
+        Tile4(128, 64, 128, 128, 4, 3),
+        Tile4(64, 64, 128, 128, 4, 3),
+        Tile4(64, 128, 128, 128, 8, 4),
+    ],
+}
 SHAPES = {"qkvg": (16384, 4096), "o": (4096, 4096), "q_b": (6144, 1536), "down": (4096, 1024)}
 
 
@@ -304,6 +334,45 @@ def int4() -> list[Report]:
     return found
 
 
+def int4_experts() -> list[Report]:
+    """Question 6: microseconds of 256 experts of four bits, 8 for a token; TB/s of the packed bytes
+    of those that were chosen, and TFLOP/s. `apart` is from the streamed form, of 16 tokens.
+    """
+    num, k, width, hidden = 256, 8, 4096, 1024
+    pair = _four(num, 2 * hidden, width, seed=0), _four(num, width, hidden, seed=1)
+    _compile_fours(pair, k)
+    packed = sum(w.words.nbytes + w.scale.nbytes for w in pair) / num
+    found = []
+    for tokens, tiles in FOUR_TILES.items():
+        x, chosen = rows(tokens, width), torch.rand(tokens, num, device="cuda").topk(k).indices
+        forms = {repr(t): partial(grouped4, x, chosen, *pair, t) for t in tiles}
+        if tokens <= 64:
+            forms["streamed"] = partial(streamed, x, chosen, *pair)
+        want = streamed(x[:16], chosen[:16], *pair).float()
+        moved, products = packed * len(chosen.unique()), 6 * tokens * k * width * hidden
+        for form, call in forms.items():
+            row: Report = {"tokens": tokens, "form": form}
+            try:
+                error = (call()[:16].float() - want).norm() / want.norm()
+                us = graph_us([call] * 3)
+                row |= {"us": round(us), "tb_per_s": round(moved / us / 1e6, 2)}
+                row |= {"tflop_per_s": round(products / us / 1e6), "apart": float(f"{error:.1e}")}
+            except (RuntimeError, triton.errors.TritonError) as failure:
+                row["failed"] = str(failure)[:200]
+            found.append(row)
+            print(json.dumps(row), flush=True)
+    return found
+
+
+def _compile_fours(pair: tuple[Int4, Int4], k: int) -> None:
+    """All tiles at a time, since one after another would take longer than measuring them."""
+    gate_up, down = (Int4(w.words.to("meta"), w.scale.to("meta")) for w in pair)
+    x = torch.empty(16, gate_up.shape[-1], dtype=torch.bfloat16, device="meta")
+    chosen = torch.empty(16, k, dtype=torch.int64, device="meta")
+    tiles = {tile for tiles in FOUR_TILES.values() for tile in tiles}
+    compile_kernels(partial(grouped4, x, chosen, gate_up, down, tile) for tile in tiles)
+
+
 def _four(*shape: int, seed: int) -> Int4:
     """A random weight of four bits; its scales are all alike."""
     g = torch.Generator("cuda").manual_seed(seed)
@@ -314,7 +383,9 @@ def _four(*shape: int, seed: int) -> Int4:
     return Int4(words, scale.bfloat16())
 
 
-def _rated(name: Report, weight: Int4, calls: Mapping[Any, list[Callable[[], Any]]]) -> list[Report]:
+def _rated(
+    name: Report, weight: Int4, calls: Mapping[Any, Sequence[Callable[[], Any]]]
+) -> list[Report]:
     """A row for each tile, the fastest three printed; the first call tells how wrong it is."""
     found = []
     for tile, chain in calls.items():
@@ -347,6 +418,7 @@ PARTS: dict[str, Callable[[], list[Report]]] = {
     "grouped": grouped,
     "lightning": lightning,
     "int4": int4,
+    "int4_experts": int4_experts,
 }
 
 

@@ -20,6 +20,7 @@ from flashling.ops.experts import experts as op
 from flashling.ops.experts import int4, load
 from flashling.ops.experts import swiglu as swiglu_op
 from flashling.ops.experts import swiglu_triton as activation
+from flashling.ops.experts.int4_triton import Tile4, grouped
 from flashling.ops.experts.library import experts_library
 from flashling.ops.linear import FLOAT8, Fp8, Int4, quantise
 from flashling.ops.linear import triton as dense
@@ -269,25 +270,53 @@ def test_the_short_division_rounds_as_the_long_one() -> None:
         assert not torch.equal(q.float().to(FLOAT8).float(), want)
 
 
-@pytest.mark.parametrize("few", [True, False])
-def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    m = Maker(torch.bfloat16, DEVICE)
-    num, k, width, hidden, tokens = 6, 2, 128, 64, 5
+def fours(tokens: int, k: int, num: int, width: int, hidden: int) -> tuple[Any, ...]:
+    """As `inputs`, with weights of four bits and a plain shared expert."""
+    x, weights, chosen, *_ = inputs(tokens, k, num, width, hidden)
+    m = Maker(torch.bfloat16, DEVICE, seed=width)
 
-    def four(*shape: int) -> Int4:
-        scheme = INT4.pack(m(shape[-2] * num, shape[-1], scale=shape[-1] ** -0.5).float())
+    def four(rows: int, columns: int) -> Int4:
+        scheme = INT4.pack(m(rows * num, columns, scale=columns**-0.5).float())
         packed = Int4.pack(scheme["weight_packed"], scheme["weight_scale"])
         return Int4(packed.words.unflatten(0, (num, -1)), packed.scale.unflatten(0, (num, -1)))
 
-    gate_up, down = four(2 * hidden, width), four(width, hidden)
-    x, chosen = m(tokens, width), torch.stack([m.integers(num, tokens), m.integers(num, tokens)], 1)
-    weights = torch.rand(tokens, k, generator=m.generator).to(DEVICE)
-    monkeypatch.setattr(int4, "FEW_TOKENS", tokens if few else 0)
-    shared = m(2 * hidden, width, scale=width**-0.5), m(width, hidden, scale=hidden**-0.5)
+    own = m(2 * hidden, width, scale=width**-0.5), m(width, hidden, scale=hidden**-0.5)
+    return x, weights, chosen, four(2 * hidden, width), four(width, hidden), own
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    *args, shared = fours(5, 2, 6, 128, 64)
+    monkeypatch.setattr(int4, "FEW_TOKENS", 5 if few else 0)
     for own in (None, shared):
-        got = kernels.experts(x, weights, chosen, gate_up, down, own)
-        want = vars(op)["body"](x, weights, chosen, gate_up, down, own)
-        assert float((got.float() - want.float()).norm() / want.float().norm()) < 1e-2
+        got, want = kernels.experts(*args, own), vars(op)["body"](*args, own)
+        assert error(got, want) < NEAR
+
+
+@pytest.mark.parametrize(
+    ("tile", "tokens", "k", "width", "hidden"),
+    [
+        # tiles that reach past every edge: of the weights, of a step, of an expert's tokens
+        (Tile4(16, 64, 64, 128, 4, 3), 33, 3, 96, 160),
+        (Tile4(32, 64, 128, 256, 4, 3), 41, 2, 288, 64),
+        (Tile4(64, 128, 128, 128, 8, 3), 70, 2, 128, 32),
+        (Tile4(16, 64, 128, 256, 4, 3), 1, 2, 256, 256),
+    ],
+)
+def test_four_bits_grouped(tile: Any, tokens: int, k: int, width: int, hidden: int) -> None:
+    x, _, chosen, gate_up, down, _ = fours(tokens, k, 5, width, hidden)
+    for picked in (chosen, torch.full_like(chosen, 4)):
+        got = grouped(x, picked, gate_up, down, tile)
+        rows = torch.einsum("tkod,td->tko", gate_up.unpack()[picked], x.float())
+        middle = vars(swiglu_op)["body"](rows.bfloat16()).float()
+        assert error(got, torch.einsum("tkdf,tkf->tkd", down.unpack()[picked], middle)) < NEAR
+        # nor do rows see their company
+        assert torch.equal(grouped(x[-1:], picked[-1:], gate_up, down, tile), got[-1:])
+
+
+def test_the_tile_of_four_bits_follows_the_rows_of_an_expert() -> None:
+    tiles = [int4.choose(mean) for mean in (0.5, 4, 8, 16, 32, 64, 256)]
+    assert [t.tokens for t in tiles] == [16, 16, 32, 64, 64, 128, 128]
 
 
 @pytest.mark.parametrize("group", [None, 128])

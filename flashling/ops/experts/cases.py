@@ -133,5 +133,8 @@ cases = [
         for name, b in (("fp8", False), ("blocks", True))
         for t in (1, 4, 16, 64, 256, 2048, 8192, 32768)
     ),
-    *(Case(experts, f"int4_{t}", lambda m, t=t: _fours(m, t), "full") for t in (1, 4, 16, 64, 256)),
+    *(
+        Case(experts, f"int4_{t}", lambda m, t=t: _fours(m, t), "full")
+        for t in (1, 4, 16, 64, 256, 2048, 8192)
+    ),
 ]

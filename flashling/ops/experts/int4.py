@@ -1,20 +1,32 @@
 """Routed experts with weights of four bits on CUDA. Up to some tokens each pair of a token and a
-slot streams its expert's weights; more of them meet weights that are unpacked first.
+slot streams its expert's weights; more of them share what the tensor cores are given of an expert.
 """
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
+
 from torch import Tensor
 
+from ..device import current
 from ..linear import Int4, Weight, linear
 from ..linear import int4_triton as fours
-from . import grouped_matmul, swiglu
-from .triton import combine, sort
+from . import swiglu
+from .int4_triton import Tile4, grouped
+from .triton import combine
 
-# beyond so many tokens reading an expert once for each pair takes longer than unpacking all
-FEW_TOKENS = 128
+# beyond so many tokens some experts would be read twice, which costs more than sorting
+FEW_TOKENS = 16
 GATE_UP, DOWN = fours.Few4(16, warps=4), fours.Few4(16, warps=2)
+# the most that an expert's mean number of tokens may be, and the tile: it should hold all of them,
+# as each tile reads and unpacks the weights anew
+TILES = (
+    (6, Tile4(16, 64, 128, 128, 4, 4)),
+    (14, Tile4(32, 64, 128, 128, 4, 4)),
+    (40, Tile4(64, 64, 128, 128, 4, 3)),
+)
+# more: products are the limit, and unpacking is a fifth of their time
+MOST = Tile4(128, 128, 128, 128, 8, 3)
 
 
 def experts(
@@ -27,18 +39,24 @@ def experts(
 ) -> Tensor:
     """As the op, for bfloat16 rows and no gradient."""
     if len(x) <= FEW_TOKENS:
-        both = fours.few(x, gate_up, GATE_UP, chosen).flatten(0, 1)
-        found = fours.few(both, down, DOWN, chosen.reshape(-1, 1), is_gated=True)
-        found = found.view(*chosen.shape, -1)
+        found = streamed(x, chosen, gate_up, down)
     else:
-        found = _grouped(x, chosen, gate_up, down)
+        found = grouped(x, chosen, gate_up, down, choose(chosen.numel() / len(down.words)))
     own = None if shared is None else linear(swiglu(linear(x, shared[0])), shared[1])
     return combine(found, weights, own)
 
 
-def _grouped(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4) -> Tensor:
-    order, counts = sort(chosen, len(gate_up.words))
-    rows = x.index_select(0, order // chosen.shape[1])
-    hidden = swiglu(grouped_matmul(rows, fours.unpacked(gate_up, x.dtype), counts.long()))
-    found = grouped_matmul(hidden, fours.unpacked(down, x.dtype), counts.long())
-    return torch.empty_like(found).index_copy_(0, order.long(), found).view(*chosen.shape, -1)
+def streamed(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4) -> Tensor:
+    """As `grouped`, reading an expert for each pair that chose it."""
+    both = fours.few(x, gate_up, GATE_UP, chosen).flatten(0, 1)
+    found = fours.few(both, down, DOWN, chosen.reshape(-1, 1), is_gated=True)
+    return found.view(*chosen.shape, -1)
+
+
+def choose(mean: float) -> Tile4:
+    """The tile for experts that so many tokens chose on the average."""
+    gpu, fits = current(), [tile for most, tile in TILES if mean <= most]
+    # without the matrix instructions of Hopper the operand goes through shared memory, and 128
+    # tokens leave too few registers
+    tile = fits[0] if fits else MOST if gpu.capability[0] in (9, 10) else TILES[-1][1]
+    return replace(tile, stages=gpu.stages(tile.step_bytes, tile.stages))

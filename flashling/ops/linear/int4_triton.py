@@ -3,7 +3,9 @@
 A multiprocessor has some seven instructions of a thread for each byte that it can read, and a byte
 holds two numbers. Few rows therefore multiply fields where they lie: a masked word is a float32
 below the normal numbers, as exact as any other, once the row is scaled against its power of two.
-More rows go to the tensor cores, for which two fields at a time become bfloat16.
+More rows go to the tensor cores, for which two fields at a time become bfloat16, in the registers
+that the operand is read from: its columns stand in an order in which a thread's part of it is what
+the thread's own words hold, and activations are written in that order.
 """
 
 # this file hides the package of its name from the checker
@@ -20,6 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..device import current
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from .int4 import EACH, Int4
@@ -34,25 +37,27 @@ MULTIPROCESSORS = 132
 FEW_TILE_BYTES = 8192
 # a part of the inputs shorter than this gains less than the second pass costs
 SHORTEST_PART = 1024
-# inputs of one step of the tensor cores: each field of its words is two instructions deep
-STEP = 256
+# inputs of one step of the tensor cores
+STEP = 128
 
 GROUP = tl.constexpr(TOGETHER)
+# two groups, whose columns have an order of their own on the tensor cores
+BLOCK = tl.constexpr(2 * TOGETHER)
 # a field is 2^-149 times its number; rows times 2^96 keep the products normal, and stay below the
 # largest float32 for inputs below 2^31
 ROW, BACK = tl.constexpr(2.0**96), tl.constexpr(2.0**53)
 # the interpreter multiplies bfloat16 wrongly and knows no assembly
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 # two words a, b -> for each of their 8 fields the pair (a, b) as bfloat16 q: 128 + q + 8 is a field
-# set into 0x4300, from which 136 is taken
+# set into 0x4300, from which 136 is taken (by the one instruction that sm_80 has for pairs)
 _FIELDS = "\n".join(
     f"shr.u32 t, {'l' if i < 4 else 'h'}, {i % 4 * 4}; lop3.b32 t, t, 0x000F000F, 0x43004300, 0xEA;"
-    f" sub.rn.bf16x2 ${i}, t, c;"
+    f" fma.rn.bf16x2 ${i}, t, o, c;"
     for i in range(8)
 )
 UNPACK = tl.constexpr(
-    "{.reg .b32 l, h, t, c; mov.b32 c, 0x43084308; prmt.b32 l, $8, $9, 0x5410;"
-    f" prmt.b32 h, $8, $9, 0x7632;\n{_FIELDS}\n}}"
+    "{.reg .b32 l, h, t, o, c; mov.b32 o, 0x3F803F80; mov.b32 c, 0xC308C308;"
+    f" prmt.b32 l, $8, $9, 0x5410; prmt.b32 h, $8, $9, 0x7632;\n{_FIELDS}\n}}"
 )
 
 
@@ -156,7 +161,8 @@ def _few(
             for i in tl.static_range(1, 8):
                 total += _fields(found, turned, i) * rows[8 * t + i][:, None, :]
             sums = (tl.sum(total, 2) - extra[t][:, None]) * sizes
-            tl.store(y + t * outputs + row, tl.sum(sums, 0) * BACK, mask=is_row)
+            product = rounded(tl.sum(sums, 0) * BACK, y.dtype.element_ty)
+            tl.store(y + t * outputs + row, product, mask=is_row)
 
 
 @triton.jit
@@ -175,12 +181,74 @@ def _numbers(words):
 
 
 @triton.jit
+def _step(at, first, WIDTH: tl.constexpr, MORE: tl.constexpr):
+    """Columns `first` and on of the WIDTH that rows of pointers [N, S] lead to; zeros after the
+    last, if there can be MORE."""
+    S: tl.constexpr = at.shape[1]
+    if MORE:
+        found = tl.load(at + first, mask=(tl.arange(0, S) + first < WIDTH)[None, :], other=0)
+    else:
+        found = tl.load(at + first)
+    return found
+
+
+@triton.jit
+def _input(column):
+    """The input that stands at a column: of two groups, the words' fields are the columns' slow
+    axis, then come the words of a group, and the groups side by side."""
+    place = column % BLOCK
+    return column - place + place % 2 * GROUP + place // 8 * 4 + place % 8 // 2
+
+
+@triton.jit
+def _add_product(total, words, scale, x, k, D: tl.constexpr, K: tl.constexpr):
+    """total [N, M] plus inputs k to k + K of a weight times x [M, K]^T; the weight are pointers to
+    words [N, K / 8] and to scales [N, K / 32]."""
+    N: tl.constexpr = words.shape[0]
+    numbers = _numbers(_step(words, k // 8, D // 8, D % K != 0))
+    sizes = _step(scale, k // GROUP, D // GROUP, D % K != 0)
+    sizes = tl.broadcast_to(sizes[:, :, None], (N, K // GROUP, 4)).reshape(N, K // 8)
+    n0, n1, n2, n3, n4, n5, n6, n7 = numbers
+    even = tl.join(tl.join(n0 * sizes, n4 * sizes), tl.join(n2 * sizes, n6 * sizes))
+    odd = tl.join(tl.join(n1 * sizes, n5 * sizes), tl.join(n3 * sizes, n7 * sizes))
+    # blocks, group, word, and the three bits of a field
+    w = tl.join(even, odd).reshape(N, K // BLOCK, 2, 4, 2, 2, 2)
+    w = w.permute(0, 1, 4, 5, 6, 3, 2).reshape(N, K)
+    if INTERPRETED:
+        x = x.to(tl.float32)
+    return tl.dot(w, x.T, total)
+
+
+@triton.jit
+def _arrange(x, out, stride, D, WIDE, COLUMNS: tl.constexpr):
+    """out [T, WIDE] of x [T, D]: its columns in order, zeros for inputs that it lacks."""
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    from_ = _input(column)
+    wait_for_inputs()
+    found = tl.load(x + row * stride + from_, mask=from_ < D, other=0.0)
+    tl.store(out + row * WIDE + column, found, mask=column < WIDE)
+
+
+def arranged(x: Tensor) -> Tensor:
+    """x [T, I] with its columns in the order of the tensor cores' operand: [T, I] in x's dtype,
+    where I is a multiple of 64, or a row has zeros up to the next one.
+    """
+    x = x if x.stride(1) == 1 else x.contiguous()
+    rows, inputs = x.shape
+    wide = triton.cdiv(inputs, BLOCK.value) * BLOCK.value
+    out, block = x.new_empty(rows, wide), min(1024, triton.next_power_of_2(wide))
+    grid = (rows, triton.cdiv(wide, block))
+    _arrange[grid](x, out, x.stride(0), inputs, wide, COLUMNS=block, num_warps=4, **OVERLAP)
+    return out
+
+
+@triton.jit
 def _stream(
     x,
     words,
     scale,
     y,
-    stride,
     outputs,
     rows,
     INPUTS: tl.constexpr,
@@ -190,31 +258,23 @@ def _stream(
     K: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """A tile of weight [O, K] x^T [K, T] over a part of the inputs: y [SPLITS, rows, outputs]."""
+    """A tile of weight [O, K] x^T [K, T] over a part of the inputs, x's columns in order:
+    y [SPLITS, rows, outputs]."""
+    wait_for_inputs()
     part = tl.program_id(1)
     out = tl.program_id(0) * O + tl.arange(0, O)
     row = tl.arange(0, T)
     is_out, is_row = out < outputs, row < rows
-    groups: tl.constexpr = K // GROUP
-    word, group = tl.arange(0, K // 8), tl.arange(0, groups)
-    # one field of all words of a step is an operand of its own: its inputs lie four and four
-    x_at = x + row[:, None] * stride + (word // 4 * GROUP + word % 4)[None, :]
-    w_at = words + out.to(tl.int64)[:, None] * (INPUTS // 8) + word[None, :]
-    s_at = scale + out.to(tl.int64)[:, None] * (INPUTS // GROUP) + group[None, :]
+    weight = tl.minimum(out, outputs - 1).to(tl.int64)[:, None]
+    x_at = x + row[:, None] * INPUTS + tl.arange(0, K)[None, :]
+    w_at = words + weight * (INPUTS // 8) + tl.arange(0, K // 8)[None, :]
+    s_at = scale + weight * (INPUTS // GROUP) + tl.arange(0, K // GROUP)[None, :]
     total = tl.zeros((O, T), tl.float32)
     length: tl.constexpr = INPUTS // SPLITS
     for step in tl.range(0, length // K, num_stages=STAGES):
         start = part * length + step * K
-        found = tl.load(w_at + start // 8, mask=is_out[:, None], other=0)
-        sizes = tl.load(s_at + start // GROUP, mask=is_out[:, None], other=0.0)
-        sizes = tl.broadcast_to(sizes[:, :, None], (O, groups, 4)).reshape(O, K // 8)
-        numbers = _numbers(found)
-        for i in tl.static_range(8):
-            w = numbers[i] * sizes
-            v = tl.load(x_at + start + 4 * i, mask=is_row[:, None], other=0.0)
-            if INTERPRETED:
-                v = v.to(tl.float32)
-            total = tl.dot(w, v.T, total)
+        v = tl.load(x_at + start, mask=is_row[:, None], other=0.0)
+        total = _add_product(total, w_at, s_at, v, start, INPUTS, K)
     at = (part * rows + row)[:, None] * outputs + out[None, :]
     tl.store(y + at, total.T, mask=is_row[:, None] & is_out[None, :])
 
@@ -275,9 +335,9 @@ def choose(rows: int, outputs: int, inputs: int) -> Few4 | Stream4 | None:
     if rows > SOME_ROWS or inputs % STEP:
         return None
     tall = max(triton.next_power_of_2(rows), 16)
-    # an input of a row has four times the bytes of a number, so more outputs share more rows; 128
-    # rows of a step fill 64 KiB, of which two fit
-    wide, stages = 64 if tall <= 16 else 128, 2 if tall > 64 else 4
+    # an input of a row has four times the bytes of a number, so more outputs share more rows
+    wide = 64 if tall <= 16 else 128
+    stages = current().stages(STEP * (2 * tall + wide * 9 // 16), 4)
     return Stream4(wide, tall, splits(outputs, inputs), warps=wide // 16, stages=stages)
 
 
@@ -333,12 +393,11 @@ def stream(x: Tensor, weight: Int4, tile: Stream4) -> Tensor:
     outputs, inputs = weight.shape
     assert weight.words.is_contiguous() and weight.scale.is_contiguous()
     assert len(x) <= tile.rows and inputs % (tile.splits * STEP) == 0
-    x = x if x.stride(1) == 1 else x.contiguous()
     y = x.new_empty(len(x), outputs)
     shape = (tile.splits, len(x), outputs)
     found = y if tile.splits == 1 else x.new_empty(shape, dtype=torch.float32)
     _stream[(triton.cdiv(outputs, tile.outputs), tile.splits)](
-        *(x, weight.words, weight.scale, found, x.stride(0), outputs, len(x)),
+        *(arranged(x), weight.words, weight.scale, found, outputs, len(x)),
         INPUTS=inputs,
         SPLITS=tile.splits,
         O=tile.outputs,
@@ -346,6 +405,7 @@ def stream(x: Tensor, weight: Int4, tile: Stream4) -> Tensor:
         K=STEP,
         STAGES=tile.stages,
         num_warps=tile.warps,
+        **OVERLAP,
     )
     if tile.splits > 1:
         block = 1024

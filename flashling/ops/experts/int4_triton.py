@@ -1,0 +1,169 @@
+"""Routed experts with weights of four bits on the tensor cores, for tokens that share experts.
+
+As with e4m3 the pairs of a token and a slot are sorted by expert, and the weight is the left
+operand: that of the dense kernel (`ops/linear/int4_triton.py`).
+"""
+
+# this file hides the package of its name from the checker, which takes kernels for functions
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ..linear import Int4
+from ..linear.int4_triton import BLOCK, GROUP, _add_product, _input, arranged
+from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import rounded
+from .swiglu_triton import _silu_times
+from .triton import _find, sort
+
+
+@dataclass(frozen=True)
+class Tile4:
+    """Tokens and weight rows of a tile, inputs of a step, warps and stages, for the two products.
+
+    `gate_up` counts hidden rows: each is a row of the gate and one of up.
+    """
+
+    tokens: int
+    gate_up: int
+    down: int
+    inputs: int
+    warps: int
+    stages: int
+
+    @property
+    def step_bytes(self) -> int:
+        """What a step of the first product brings to shared memory: tokens, words and scales."""
+        return self.inputs * (2 * self.tokens + 2 * self.gate_up * 9 // 16)
+
+
+@triton.jit
+def _rows(at, first, is_row, WIDTH: tl.constexpr, MORE: tl.constexpr):
+    """As `_step`, of the rows that are; a tile has rows to spare, which nothing is read for."""
+    S: tl.constexpr = at.shape[1]
+    mask = is_row[:, None]
+    if MORE:
+        mask = mask & (tl.arange(0, S) + first < WIDTH)[None, :]
+    return tl.load(at + first, mask=mask, other=0.0)
+
+
+@triton.jit
+def _gate_up(
+    x,
+    order,
+    counts,
+    words,
+    scale,
+    hidden,
+    NUM,
+    D: tl.constexpr,
+    F: tl.constexpr,
+    SLOTS: tl.constexpr,
+    NUM_PAD: tl.constexpr,
+    TOKENS: tl.constexpr,
+    ROWS: tl.constexpr,
+    K: tl.constexpr,
+):
+    """hidden [P, F] of sorted pairs, its columns in order: TOKENS of one expert, ROWS of its F."""
+    # the tiles of one expert follow each other, so that its tokens and weights stay in the cache
+    tiles: tl.constexpr = (F + ROWS - 1) // ROWS
+    WIDE: tl.constexpr = (D + BLOCK - 1) // BLOCK * BLOCK
+    OUT: tl.constexpr = (F + BLOCK - 1) // BLOCK * BLOCK
+    wait_for_inputs()
+    expert, first, end = _find(counts, tl.program_id(0) // tiles, NUM, TOKENS, NUM_PAD)
+    if first >= end:
+        return
+    pairs = first + tl.arange(0, TOKENS)
+    token = tl.load(order + tl.minimum(pairs, end - 1)) // SLOTS
+    column = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
+    rows = _input(column)
+    row = expert.to(tl.int64) * (2 * F) + tl.minimum(rows, F - 1)[:, None]
+    x_at = x + token.to(tl.int64)[:, None] * WIDE + tl.arange(0, K)[None, :]
+    w_at = words + row * (D // 8) + tl.arange(0, K // 8)[None, :]
+    s_at = scale + row * (D // GROUP) + tl.arange(0, K // GROUP)[None, :]
+    gate = tl.zeros((ROWS, TOKENS), tl.float32)
+    up = tl.zeros((ROWS, TOKENS), tl.float32)
+    for k in range(0, D, K):
+        part = _rows(x_at, k, pairs < end, WIDE, WIDE % K != 0)
+        gate = _add_product(gate, w_at, s_at, part, k, D, K)
+        up = _add_product(up, w_at + F * (D // 8), s_at + F * (D // GROUP), part, k, D, K)
+    found = tl.trans(_silu_times(gate, up, hidden.dtype.element_ty))
+    # the last block of columns may lack its second group
+    found = tl.where((rows < F)[None, :], found, 0.0)
+    at = hidden + pairs.to(tl.int64)[:, None] * OUT + column[None, :]
+    tl.store(at, found, mask=(pairs < end)[:, None] & (column < OUT)[None, :])
+
+
+@triton.jit
+def _down(
+    x,
+    order,
+    counts,
+    words,
+    scale,
+    out,
+    NUM,
+    D: tl.constexpr,
+    F: tl.constexpr,
+    NUM_PAD: tl.constexpr,
+    TOKENS: tl.constexpr,
+    ROWS: tl.constexpr,
+    K: tl.constexpr,
+):
+    """out [P, D] in the pairs' own order, from x [P, F] in sorted order, its columns in theirs."""
+    tiles: tl.constexpr = (D + ROWS - 1) // ROWS
+    WIDE: tl.constexpr = (F + BLOCK - 1) // BLOCK * BLOCK
+    wait_for_inputs()
+    expert, first, end = _find(counts, tl.program_id(0) // tiles, NUM, TOKENS, NUM_PAD)
+    if first >= end:
+        return
+    pairs = first + tl.arange(0, TOKENS)
+    place = tl.minimum(pairs, end - 1)
+    rows = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
+    row = expert.to(tl.int64) * D + tl.minimum(rows, D - 1)[:, None]
+    x_at = x + place.to(tl.int64)[:, None] * WIDE + tl.arange(0, K)[None, :]
+    w_at = words + row * (F // 8) + tl.arange(0, K // 8)[None, :]
+    s_at = scale + row * (F // GROUP) + tl.arange(0, K // GROUP)[None, :]
+    total = tl.zeros((ROWS, TOKENS), tl.float32)
+    for k in range(0, F, K):
+        part = _rows(x_at, k, pairs < end, WIDE, WIDE % K != 0)
+        total = _add_product(total, w_at, s_at, part, k, F, K)
+    pair = tl.load(order + place).to(tl.int64)
+    at = out + pair[:, None] * D + rows[None, :]
+    found = tl.trans(rounded(total, out.dtype.element_ty))
+    tl.store(at, found, mask=(pairs < end)[:, None] & (rows < D)[None, :])
+
+
+def grouped(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4, tile: Tile4) -> Tensor:
+    """x [T, D] bfloat16 through the experts chosen [T, k] int64, of gate_up [E, 2F, D] and down
+    [E, D, F]: [T, k, D] in x's dtype.
+    """
+    (num, width, hidden), (tokens, k) = down.shape, chosen.shape
+    parts = gate_up.words, gate_up.scale, down.words, down.scale
+    assert all(p.is_contiguous() for p in (chosen, *parts))
+    order, counts = sort(chosen, num)
+    # each expert with a pair has one tile, and one more for each further `tile.tokens`
+    most = min(num, tokens * k)
+    tiles = most + (tokens * k - most) // tile.tokens
+    facts = {"NUM": num, "D": width, "F": hidden, "NUM_PAD": triton.next_power_of_2(num)}
+    facts |= {"TOKENS": tile.tokens, "K": tile.inputs}
+    facts |= {"num_warps": tile.warps, "num_stages": tile.stages, **OVERLAP}
+    deep = triton.cdiv(hidden, BLOCK.value) * BLOCK.value
+    between, found = x.new_empty(tokens * k, deep), x.new_empty(tokens, k, width)
+    _gate_up[(tiles * triton.cdiv(hidden, tile.gate_up),)](
+        *(arranged(x), order, counts, gate_up.words, gate_up.scale, between),
+        SLOTS=k,
+        ROWS=tile.gate_up,
+        **facts,
+    )
+    _down[(tiles * triton.cdiv(width, tile.down),)](
+        *(between, order, counts, down.words, down.scale, found), ROWS=tile.down, **facts
+    )
+    return found
