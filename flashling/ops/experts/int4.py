@@ -1,5 +1,6 @@
 """Routed experts with weights of four bits on CUDA. Up to some tokens each pair of a token and a
-slot streams its expert's weights; more of them meet weights that are unpacked first.
+slot streams its expert's weights; more of them meet weights that are unpacked first. In exact mode
+any number of pairs streams.
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..exact import is_exact
 from ..linear import Int4, Weight, linear
 from ..linear import int4_triton as fours
 from . import grouped_matmul, swiglu
@@ -26,14 +28,20 @@ def experts(
     shared: tuple[Weight, Weight] | None,
 ) -> Tensor:
     """As the op, for bfloat16 rows and no gradient."""
-    if len(x) <= FEW_TOKENS:
-        both = fours.few(x, gate_up, GATE_UP, chosen).flatten(0, 1)
-        found = fours.few(both, down, DOWN, chosen.reshape(-1, 1), is_gated=True)
-        found = found.view(*chosen.shape, -1)
+    if len(x) <= FEW_TOKENS or is_exact():
+        parts = zip(x.split(FEW_TOKENS), chosen.split(FEW_TOKENS), strict=True)
+        outs = [_few(rows, own, gate_up, down) for rows, own in parts]
+        found = outs[0] if len(outs) == 1 else torch.cat(outs)
     else:
         found = _grouped(x, chosen, gate_up, down)
     own = None if shared is None else linear(swiglu(linear(x, shared[0])), shared[1])
     return combine(found, weights, own)
+
+
+def _few(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4) -> Tensor:
+    both = fours.few(x, gate_up, GATE_UP, chosen).flatten(0, 1)
+    found = fours.few(both, down, DOWN, chosen.reshape(-1, 1), is_gated=True)
+    return found.view(*chosen.shape, -1)
 
 
 def _grouped(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4) -> Tensor:
