@@ -47,7 +47,7 @@ def run(
     dtype
         float32, bfloat16 or float64; float32 on a CPU when left out.
     exact
-        The same bits whatever the engine does beside it; slower, on the CPU alone.
+        The same bits whatever the engine does beside it; slower.
     """
     text = _question(prompt)
     from . import setup

@@ -12,6 +12,7 @@ import torch
 from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
+from .bits import check_exact
 from .drafts import Guesser, propose, room_for_drafts
 from .draws import Draws
 from .past import Paged
@@ -29,7 +30,7 @@ class Engine:
     together. budget: rows of a step. checkpoint_bytes: for states that are kept. drafts: tokens
     guessed ahead, from the text itself and by the MTP layer if the model has one. queue: requests
     that may wait. tiers: where what the device gives up goes, and sessions are parked. exact:
-    the same bits whatever the company, the chunks, the cache and the drafts; slow, CPU only.
+    the same bits whatever the company, the chunks, the cache and the drafts; slower.
     """
 
     def __init__(
@@ -45,12 +46,11 @@ class Engine:
         exact: bool = False,
     ) -> None:
         self.model, self.device = model, model.head.device
-        if exact and self.device.type != "cpu":
-            raise ValueError(f"exact mode runs on the CPU; the model is on {self.device}")
+        if exact:
+            check_exact(model)
         self.budget, self.drafts, self.queue, self.exact = budget, drafts, queue, exact
         self.room = Room(model, slots, pages, checkpoint_bytes, tiers)
-        is_cuda = self.device.type == "cuda"
-        self.steps = Steps(model, self.room.cache) if is_cuda else None
+        self.steps = Steps(model, self.room.cache) if self.device.type == "cuda" else None
         self.guesser = Guesser(model, self.room.cache) if drafts and len(model.mtp) else None
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []

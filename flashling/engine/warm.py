@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
 from itertools import product
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
 from .cache import PAGE, Cache
@@ -24,10 +26,12 @@ ROWS = (2, 4, 5, 9, 16, 17, 32, 33, 48, 64, 65, 96, 100, 128, 129, 200, 256, 500
 ROWS += (1024, 3000, 4000, 4096, 8000, 8191, 8192)
 
 
-def warm(model: Ling, progress: Callable[[int, int], None] | None = None) -> float:
-    """On a GPU, compile the kernels that an engine of `model` runs, and that are not in Triton's
-    cache: the seconds that took. progress(done, all) is called in kernels. RuntimeError names
-    those that do not compile for this GPU.
+def warm(
+    model: Ling, progress: Callable[[int, int], None] | None = None, exact: bool = False
+) -> float:
+    """On a GPU, compile the kernels that an engine of `model` runs, in exact mode or not, and that
+    are not in Triton's cache: the seconds that took. progress(done, all) is called in kernels.
+    RuntimeError names those that do not compile for this GPU.
     """
     if model.head.device.type != "cuda" or model.dtype != torch.bfloat16:
         return 0.0
@@ -35,7 +39,8 @@ def warm(model: Ling, progress: Callable[[int, int], None] | None = None) -> flo
     from ..ops.warm import compile_kernels
 
     began = perf_counter()
-    bad = [k for k in compile_kernels(calls(model), progress) if k.error]
+    with ops.exactly() if exact else nullcontext():
+        bad = [k for k in compile_kernels(calls(model), progress) if k.error]
     if bad:
         names = ", ".join(sorted({k.name for k in bad}))
         name = torch.cuda.get_device_name()

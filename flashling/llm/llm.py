@@ -12,6 +12,7 @@ from typing import Any, Literal, overload
 import torch
 
 from ..agent.shell import NUM_PAGES, Candidate, Suggestion, suggest
+from ..engine.bits import check_exact
 from ..engine.request import Event as Drawn
 from ..engine.request import Request
 from ..engine.warm import warm
@@ -53,8 +54,8 @@ class LLM:
 
         dtype: torch's or its name; by default float32 on the CPU and bfloat16 elsewhere. device:
         by default the CPU for the embedded model, else a GPU where there is one. exact: the same
-        bits whatever runs beside a request and was cached before it (docs/numerics.md); slower,
-        and on the CPU alone. ValueError names what is wrong and how to go on.
+        bits whatever runs beside a request and was cached before it (docs/numerics.md); slower.
+        ValueError names what is wrong and how to go on.
         """
         self._set(*load(path, dtype, device), exact)
 
@@ -66,9 +67,9 @@ class LLM:
         return llm
 
     def _set(self, model: Ling, tokenizer: Tokenizer, exact: bool = False) -> None:
-        if exact and model.head.device.type != "cpu":
-            raise ValueError(f"exact mode runs on the CPU; the model is on {model.head.device}")
-        self.model, self.tokenizer = model, tokenizer
+        if exact:
+            check_exact(model)
+        self.model, self.tokenizer, self._exact = model, tokenizer, exact
         self.service = Service(lambda: engine_for(self.model, exact=exact))
         self.prompts = Prompts(tokenizer)
         self._guides = Guides(tokenizer, model.config.vocab_size)
@@ -77,7 +78,7 @@ class LLM:
         """Compile the GPU kernels that its requests will run, so that none waits for that: the
         seconds it took, hardly any where it was done before. progress(done, all) is called.
         """
-        return warm(self.model, progress)
+        return warm(self.model, progress, self._exact)
 
     def prompt(
         self, messages: Sequence[Message], tools: Tools = None, thinking: bool | None = None

@@ -2,7 +2,8 @@
 
 A BLAS gives a row other bits among other numbers of rows, and a vectorised sigmoid other bits at
 the end of a tensor than inside. Bodies make their products and sigmoids here; in exact mode these
-always meet the library in the same shape, or in a form that has no ends. See docs/numerics.md.
+always meet the library in the same shape, or in a form that has no ends. Kernels ask `is_exact`
+where they choose a form by the number of rows. See docs/numerics.md.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ROWS = 16
+# rows of a product in exact mode: of the bodies, and of the library on CUDA
+ROWS, CUDA_ROWS = 16, 64
 
 # set only by `exactly`; a plain name, so that a tracer sees it
 on = False
@@ -22,9 +24,7 @@ on = False
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Exact mode for the bodies of all ops inside. Kernels do not read it: what they promise by
-    themselves stands in docs/numerics.md.
-    """
+    """Exact mode for all ops inside; what each promises stands in docs/numerics.md."""
     global on
     before, on = on, True
     try:
@@ -38,17 +38,17 @@ def is_exact() -> bool:
     return on
 
 
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x [..., I] times weight [O, I]^T -> [..., O]; in exact mode in blocks of 16 rows, the last
-    one filled up with zeros.
+def product(x: Tensor, weight: Tensor, size: int = ROWS) -> Tensor:
+    """x [..., I] times weight [O, I]^T -> [..., O]; in exact mode in blocks of `size` rows, the
+    last one filled up with zeros.
     """
     if not on:
         return F.linear(x, weight)
     rows = x.reshape(-1, x.shape[-1])
     # a copy even if nothing is missing: a view could have strides of its own
-    full = rows.new_zeros(-(-len(rows) // ROWS) * ROWS, rows.shape[1])
+    full = rows.new_zeros(-(-len(rows) // size) * size, rows.shape[1])
     full[: len(rows)] = rows
-    outs = [F.linear(block, weight) for block in full.split(ROWS)]
+    outs = [F.linear(block, weight) for block in full.split(size)]
     return torch.cat(outs)[: len(rows)].reshape(*x.shape[:-1], len(weight))
 
 
@@ -61,6 +61,21 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     # contiguous: a layout of its own gives bits of its own
     pairs = zip(a.flatten(0, -3), b.mT.contiguous().flatten(0, -3), strict=True)
     return torch.stack([product(x, y) for x, y in pairs]).unflatten(0, a.shape[:-2])
+
+
+def bmm(a: Tensor, b: Tensor) -> Tensor:
+    """a [H, n, k] times b [H, k, m] -> [H, n, m] by the library; in exact mode in blocks of 64
+    rows, all of one layout, the last one filled up with zeros.
+    """
+    if not on:
+        return torch.bmm(a, b)
+    heads, rows, inner = a.shape
+    count = -(-rows // CUDA_ROWS)
+    full = a.new_zeros(count, CUDA_ROWS, heads, inner)
+    full.flatten(0, 1)[:rows] = a.transpose(0, 1)
+    outs = [torch.bmm(block.transpose(0, 1).contiguous(), b) for block in full]
+    # with no rows there is no block
+    return torch.cat(outs, 1)[:, :rows] if outs else a.new_empty(heads, 0, b.shape[2])
 
 
 def sigmoid(x: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from flashling import nano, ops
 from flashling.config import TOY
 from flashling.engine import engine as engines
+from flashling.engine.bits import check_exact
 from flashling.engine.drafts import Guesser
 from flashling.engine.engine import Engine
 from flashling.engine.request import Event, Request, Usage
@@ -21,6 +24,7 @@ from flashling.engine.store import Store
 from flashling.engine.tiers import Host, Tiers
 from flashling.model import oracle, weights
 from flashling.model.ling import Ling
+from flashling.model.packed import to_fp8
 from flashling.sampling import Sampling
 
 Prompt = tuple[int, ...]
@@ -317,11 +321,25 @@ def test_rows_do_not_see_where_threads_share_them(dtype: torch.dtype) -> None:
         torch.set_num_threads(threads)
 
 
-def test_exact_mode_is_for_the_cpu() -> None:
+def test_exact_mode_names_what_it_does_not_hold() -> None:
     with torch.device("meta"):
         model = Ling(TOY)
-    with pytest.raises(ValueError, match="exact mode runs on the CPU; the model is on meta"):
+    with pytest.raises(ValueError, match="on the CPU and on CUDA; the model is on meta"):
         Engine(model, slots=1, pages=2, exact=True)
+    with pytest.raises(ValueError, match="for bfloat16, not torch.float32"):
+        check_exact(elsewhere(model))
+    with pytest.raises(ValueError, match="heads of 64, 128, 256 ..., not 16"):
+        check_exact(elsewhere(model.cast(torch.bfloat16)))
+    wide = Ling(TOY.with_(head_dim=64)).init_weights(0).cast(torch.bfloat16)
+    with pytest.raises(ValueError, match="routed experts in fp8 or int4"):
+        check_exact(elsewhere(wide))
+    check_exact(elsewhere(to_fp8(wide)))
+
+
+def elsewhere(model: Ling) -> Ling:
+    """The model as it would look on a GPU, as far as `check_exact` looks."""
+    facts = {"config": model.config, "dtype": model.dtype, "modules": model.modules}
+    return cast(Ling, SimpleNamespace(head=SimpleNamespace(device=torch.device("cuda")), **facts))
 
 
 @pytest.mark.soak

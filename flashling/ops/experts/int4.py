@@ -1,14 +1,17 @@
 """Routed experts with weights of four bits on CUDA. Up to some tokens each pair of a token and a
 slot streams its expert's weights; more of them share what the tensor cores are given of an expert.
+In exact mode any number of pairs streams.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ..device import current
+from ..exact import is_exact
 from ..linear import Int4, Weight, linear
 from ..linear import int4_triton as fours
 from . import swiglu
@@ -38,8 +41,10 @@ def experts(
     shared: tuple[Weight, Weight] | None,
 ) -> Tensor:
     """As the op, for bfloat16 rows and no gradient."""
-    if len(x) <= FEW_TOKENS:
-        found = streamed(x, chosen, gate_up, down)
+    if len(x) <= FEW_TOKENS or is_exact():
+        parts = zip(x.split(FEW_TOKENS), chosen.split(FEW_TOKENS), strict=True)
+        outs = [streamed(rows, own, gate_up, down) for rows, own in parts]
+        found = outs[0] if len(outs) == 1 else torch.cat(outs)
     else:
         found = grouped(x, chosen, gate_up, down, choose(chosen.numel() / len(down.words)))
     own = None if shared is None else linear(swiglu(linear(x, shared[0])), shared[1])

@@ -21,6 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..device import current
+from ..exact import is_exact
 from ..linear import Fp8, Int4, Weight, linear, quantise
 from ..linear.triton import product
 from ..overlap import OVERLAP, wait_for_inputs
@@ -123,7 +124,7 @@ def _served(x: Tensor, gate_up: Weight, down: Weight) -> bool:
 
 def _tile(tokens: int, k: int, gate_up: Fp8, down: Fp8, shared: Shared) -> Few | Many:
     few = Few()
-    if tokens <= FEW_TOKENS and _fits(few, gate_up, down, shared):
+    if tokens <= FEW_TOKENS and not is_exact() and _fits(few, gate_up, down, shared):
         return few
     mean = tokens * k / gate_up.shape[0]
     return next((tile for most, tile in MANY if mean <= most), MOST[gate_up.group])

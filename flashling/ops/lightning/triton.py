@@ -2,7 +2,7 @@
 
 Both keep the state in float32 registers and fold a chunk in the same way: values, faded in
 float32, enter the product as two bfloat16 numbers each (16 bits), so that what is carried for
-thousands of chunks is not rounded to 8.
+thousands of chunks is not rounded to 8. In exact mode a single row too is a short prompt.
 """
 # a launch takes more than the kernel's own parameters, and a kernel's language has no types
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..exact import is_exact
 from ..overlap import OVERLAP, wait_for_inputs
 from . import Carry, Grid
 from . import lightning as chunks_op
@@ -66,12 +67,26 @@ def lightning(
     """
     if not _serves(q, k, v, grid.chunk, carry):
         return vars(chunks_op)["body"](q, k, v, decay, grid, carry)
-    if carry is not None and len(q) == len(grid.tails):
+    if carry is not None and len(q) == len(grid.tails) and not is_exact():
         return lightning_decode(q, k, v, decay, carry, grid.device_tails)
-    tokens, heads, width = v.shape
-    c, sequences, columns = grid.chunk, len(grid.tails), min(tile.columns, width)
+    tails = None if carry is None else grid.device_tails
+    return _prompts((q, k, v), decay, (grid.device_starts, tails, grid.chunk), carry, tile, terms)
+
+
+def _prompts(
+    rows: tuple[Tensor, Tensor, Tensor],
+    decay: Tensor,
+    grid: tuple[Tensor, Tensor | None, int],
+    carry: Carry | None,
+    tile: Tile,
+    terms: int,
+) -> Tensor:
+    """`lightning` of rows q, k, v on a grid: starts [N + 1] and tails [N] on the device, chunk."""
+    (q, k, v), (starts, tails, c) = rows, grid
+    _, heads, width = v.shape
+    sequences, columns = len(starts) - 1, min(tile.columns, width)
     out = v.new_empty(v.shape, dtype=torch.float32)
-    starts, kept = grid.device_starts, _kept(carry, grid.device_tails if carry else None)
+    kept = _kept(carry, tails)
     _prefill[(sequences * heads * (width // columns),)](
         q,
         k,
@@ -127,6 +142,9 @@ def lightning_decode(
     if not _serves(q, k, v, chunk, carry):
         return vars(decode_op)["body"](q, k, v, decay, carry, tails)
     sequences, heads, width = v.shape
+    if is_exact():
+        starts = torch.arange(sequences + 1, dtype=torch.int32, device=q.device)
+        return _prompts((q, k, v), decay, (starts, tails, chunk), carry, PREFILL, 1)
     columns = min(tile.columns, width)
     parts = width // columns
     while parts > 1 and sequences * heads * parts > tile.programs:

@@ -23,6 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..device import current
+from ..exact import is_exact
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from .int4 import EACH, Int4
@@ -317,6 +318,9 @@ def linear(x: Tensor, weight: Int4, tile: Few4 | Stream4 | None = None) -> Tenso
     """x [T, I] bfloat16 times weight [O, I]^T -> [T, O], or None where no kernel serves the shape.
     `tile` names the kernel and its shape instead of the number of rows.
     """
+    if is_exact() and len(x) > SOME_ROWS and choose(SOME_ROWS, *weight.shape):
+        parts = [linear(part, weight) for part in x.split(SOME_ROWS)]
+        return torch.cat([part for part in parts if part is not None])
     tile = tile or choose(len(x), *weight.shape)
     if tile is None:
         return None
@@ -327,7 +331,7 @@ def linear(x: Tensor, weight: Int4, tile: Few4 | Stream4 | None = None) -> Tenso
 
 def choose(rows: int, outputs: int, inputs: int) -> Few4 | Stream4 | None:
     """The kernel for so many rows of a weight of that shape, if there is one."""
-    if rows <= FEW_ROWS and inputs <= FEW_INPUTS:
+    if rows <= FEW_ROWS and inputs <= FEW_INPUTS and not is_exact():
         # taller tiles spill beside four rows, and would give a row other bits there than alone;
         # programs walk, as scaling the rows takes half as long as a tile of this size
         tall = max(2 * FEW_TILE_BYTES // triton.next_power_of_2(inputs), 4)

@@ -2,7 +2,8 @@
 
 Few rows (decode) are bound by reading the weight: one kernel quantises the rows in registers and
 multiplies without tensor cores. Some rows stream the weight through tensor cores; many go to the
-library's matrix product, or to the same kernel with square tiles where that does not fit.
+library's matrix product, or to the same kernel with square tiles where that does not fit. In exact
+mode any number of rows streams, in parts that follow the shape of the weight alone.
 """
 
 # this file hides the package of its name from the checker
@@ -21,6 +22,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ..device import current
+from ..exact import CUDA_ROWS, is_exact
+from ..exact import product as plain_product
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded
 from ..tuned import tuned
@@ -350,7 +353,7 @@ def linear(
 ) -> Tensor:
     """As the op. `tile` names the kernel and its shape instead of the number of rows."""
     if isinstance(weight, Tensor):
-        return F.linear(x, weight)
+        return plain_product(x, weight, CUDA_ROWS)
     if x.dtype != torch.bfloat16 or (torch.is_grad_enabled() and x.requires_grad):
         return vars(linear_op)["body"](x, weight)
     if isinstance(weight, Fp8) and not current().has_e4m3:
@@ -359,7 +362,9 @@ def linear(
         assert not isinstance(tile, (Few, Stream))
         found = int4_linear(x, weight, tile)
         # more rows than a tile of the tensor cores: unpacking once is little beside the product
-        return F.linear(x, unpacked(weight, x.dtype)) if found is None else found
+        if found is None:
+            return plain_product(x, unpacked(weight, x.dtype), CUDA_ROWS)
+        return found
     assert not isinstance(tile, (Few4, Stream4))
     tile = tile or choose(len(x), weight)
     if not len(x):
@@ -384,7 +389,7 @@ def product(
 def choose(rows: int, weight: Fp8) -> Few | Stream | None:
     """The kernel for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
-    if rows <= FEW_ROWS and inputs <= FEW_INPUTS:
+    if rows <= FEW_ROWS and inputs <= FEW_INPUTS and not is_exact():
         if found := tuned("few", shape_of(weight), rows, Few):
             return found
         tall = min(FEW_TILE_BYTES // triton.next_power_of_2(inputs), BLOCK)
@@ -403,17 +408,20 @@ def shape_of(weight: Fp8) -> str:
 def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
     """The tile for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
+    parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
     if rows > SOME_ROWS:
+        most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
+        if is_exact():
+            return replace(MANY, splits=parts, stages=most, is_swapped=True)
         if weight.group is None:
             fits = outputs % 16 == inputs % 16 == 0
         else:
             # it reads the scales of a row of blocks in fours
             fits = outputs % BLOCK == inputs % (4 * BLOCK) == 0 and _has_blocks()
-        most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
         return None if fits else replace(MANY, stages=most)
-    if found := tuned("stream", shape_of(weight), rows, Stream):
+    # a tuned tile may cut the inputs otherwise
+    if not is_exact() and (found := tuned("stream", shape_of(weight), rows, Stream)):
         return found
-    parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
     # each tile of outputs reads all rows from the cache again: with many rows, twice as wide
     # tiles, if they still make one program for nearly every multiprocessor and not more
     gpu, programs = current(), triton.cdiv(outputs, 128) * parts
@@ -485,6 +493,8 @@ def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: tor
     assert not is_blocked or BLOCK % tile.outputs == 0
     y = torch.empty(rows, outputs, dtype=dtype, device=numbers.device)
     shape = (parts, rows, outputs)
+    # offsets of the second pass are 32 bits wide
+    assert parts == 1 or parts * rows * outputs < 2**31
     found = y if parts == 1 else torch.empty(shape, dtype=torch.float32, device=y.device)
     programs = triton.cdiv(outputs, tile.outputs) * triton.cdiv(rows, tile.rows)
     _stream[(programs, parts)](

@@ -22,9 +22,11 @@ from torch.nn.attention.varlen import varlen_attn
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..device import current
+from ..exact import is_exact
 from . import Documents, expand
 from . import mla_expanded as expanded_op
 from . import mla_over as over_op
+from .triton import over_pages
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ def mla_expanded(
         return vars(expanded_op)["body"](q, latent, kv_b, value_dim, docs)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (q, latent, kv_b)):
         return _with_gradient(q, latent, kv_b, value_dim, docs)
+    if is_exact():
+        spans = zip(docs.starts, docs.starts[1:], strict=False)
+        return torch.cat([over_pages(q[a:b], latent[a:b], kv_b, value_dim) for a, b in spans])
     if not _fits(q, latent, kv_b, value_dim):
         return _with_gradient(q, latent, kv_b, value_dim, docs)
     return attend(q, latent, kv_b, value_dim, (docs.ends, docs.ends), docs.longest)
@@ -53,6 +58,8 @@ def mla_expanded(
 def mla_over(q: Tensor, context: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
     """As the op, in bfloat16 and without a gradient; otherwise the body."""
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in (q, context, kv_b))
+    if is_exact() and not learns and q.dtype == torch.bfloat16:
+        return over_pages(q, context, kv_b, value_dim)
     if learns or q.dtype != torch.bfloat16 or not _fits(q, context, kv_b, value_dim):
         return vars(over_op)["body"](q, context, kv_b, value_dim)
     # made on the device: a copy from the host would wait for it

@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from ..device import current
+from ..exact import bmm, is_exact
 from ..overlap import OVERLAP, wait_for_inputs
-from . import halves
+from . import BLOCK, halves
 from . import mla_paged as op
 
 
@@ -35,6 +37,9 @@ class Tile:
 # in the same number of parts whatever its length, as many as fill the GPU: a single one of 4,096
 # tokens is a page in each of 64 programs. Two at least, so that long and short ones mix.
 MOST_SPLITS, LEAST_SPLITS = 128, 2
+# in exact mode as many parts in any company, and the rows of a prompt that are read at once: each
+# has up to 1 MiB of partial sums at 32 heads
+EXACT_SPLITS, EXACT_ROWS = 16, 512
 # a page is the 64 rows and the values' 512 columns are 8 times the 64 rows that one tensor
 # instruction has, and 4 warps issue it together; with 8 they would make the scores twice
 HEADS, WARPS, STAGES = 32, 4, 2
@@ -81,11 +86,24 @@ def mla_paged(
     wk, wv = halves(kv_b, q.shape[1], value_dim)
     plain, turned = q.split([wk.shape[1], width - rank], -1)
     # heads lead: [H, N, R]
-    seen = torch.bmm(plain.transpose(0, 1), wk)
+    seen = bmm(plain.transpose(0, 1), wk)
     scale = q.shape[-1] ** -0.5 / math.log(2)
     of = table, lengths.contiguous(), slots
     mixed = _attend(seen, turned, pages, of, scale, tile)
-    return torch.bmm(mixed, wv.transpose(1, 2)).transpose(0, 1)
+    return bmm(mixed, wv.transpose(1, 2)).transpose(0, 1)
+
+
+def over_pages(q: Tensor, context: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
+    """`mla_over` with the bits of `mla_paged`: each row is a sequence of its own length over the
+    same pages.
+    """
+    rows, length = len(q), len(context)
+    pages = F.pad(context, (0, 0, 0, -length % BLOCK)).unflatten(0, (-1, BLOCK))
+    table = torch.arange(len(pages), dtype=torch.int32, device=q.device)[None]
+    seen = torch.arange(length - rows + 1, length + 1, dtype=torch.int32, device=q.device)
+    one = torch.zeros(rows, dtype=torch.int64, device=q.device)
+    parts = zip(*(x.split(EXACT_ROWS) for x in (q, seen, one)), strict=True)
+    return torch.cat([mla_paged(a, pages, table, n, kv_b, value_dim, s) for a, n, s in parts])
 
 
 def _attend(
@@ -105,7 +123,9 @@ def _attend(
     mixed = seen.new_empty(seen.shape)
     if not num:
         return mixed
-    tile = tile or tile_of(num, heads)
+    if tile is None:
+        tile = tile_of(num, heads)
+        tile = replace(tile, splits=EXACT_SPLITS) if is_exact() else tile
     turned = turned if turned.stride(2) == 1 else turned.contiguous()
     table = table if table.stride(1) == 1 else table.contiguous()
     slots = None if slots is None else slots.contiguous()

@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..device import current
+from ..exact import is_exact
 from ..overlap import OVERLAP, wait_for_inputs
 from . import Choice
 from . import route as op
@@ -44,6 +45,8 @@ class Tile:
 # wave on 132 multiprocessors, and no sums go through memory.
 TILES = ((16, Tile(16, 64, 16, 4)), (64, Tile(64, 64, 16, 4)), (512, Tile(128, 64, 16, 4)))
 MANY = Tile(128, 128, 1, 8)
+# in exact mode, whatever the rows
+EXACT = Tile(64, 64, 16, 4)
 
 # a chain of small steps where a gradient is needed; nothing is compiled before its first call
 composed = torch.compile(vars(op)["body"])
@@ -92,7 +95,7 @@ def route(
 def _logits(x: Tensor, router: Tensor, tile: Tile | None) -> Tensor:
     """Float32 sums [S, T, E] over S parts of the inner dimension."""
     (tokens, width), num = x.shape, len(router)
-    if tile is None and tokens <= FEW:
+    if tile is None and tokens <= FEW and not is_exact():
         sums = x.new_empty(1, tokens, num, dtype=torch.float32)
         if tokens:
             _logits_of_few[(num,)](
@@ -131,7 +134,7 @@ def _logits(x: Tensor, router: Tensor, tile: Tile | None) -> Tensor:
 
 
 def _tile(tokens: int) -> Tile:
-    tile = next((t for most, t in TILES if tokens <= most), MANY)
+    tile = EXACT if is_exact() else next((t for most, t in TILES if tokens <= most), MANY)
     step = COLUMNS * (2 * tile.rows + 4 * tile.experts)
     return replace(tile, stages=current().stages(step, tile.stages))
 

@@ -13,8 +13,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..exact import is_exact
 from ..overlap import OVERLAP, wait_for_inputs
-from . import Cut
+from . import Cut, logprobs_of
 from . import pick as op
 
 
@@ -75,6 +76,9 @@ def pick(
         _draw[grid](*of, *settings, measures, bests, places, *rest, *shape, **options)
     results = tokens, logprobs, is_finite
     _join[(num,)](*of, measures, bests, places, *results, parts, columns, num_warps=1, **OVERLAP)
+    if is_exact():
+        # as `draw` tells them: which of the two a row meets depends on its company
+        logprobs.copy_(logprobs_of(logits).gather(-1, tokens[:, None])[:, 0])
     return results
 
 

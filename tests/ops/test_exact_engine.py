@@ -1,0 +1,55 @@
+"""Exact mode of the kernels, through the engine: the interpreter runs what CUDA would."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+import random
+
+from flashling.config import TOY
+from flashling.engine.engine import Engine
+from flashling.engine.request import Request
+from flashling.engine.steps import Steps
+from flashling.model.ling import Ling
+from flashling.model.packed import to_fp8
+from flashling.ops.op import using
+from flashling.sampling import Sampling
+
+from ..engine.test_exact import Told, tell, words
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+SIZES = {"num_hidden_layers": 2, "head_dim": 64, "num_attention_heads": 2, "num_experts": 4}
+CONFIG = TOY.with_(**SIZES, n_group=2, topk_group=1, num_nextn_predict_layers=0)
+
+
+def engine(model: Ling, budget: int, slots: int = 3) -> Engine:
+    made = Engine(model, slots=slots, pages=12, budget=budget, exact=True)
+    # what it has on CUDA
+    made.steps = made.steps or Steps(model, made.room.cache)
+    return made
+
+
+def test_alone_is_among_others_in_pieces_and_after_a_hit(monkeypatch: pytest.MonkeyPatch) -> None:
+    # each part is a program, and the interpreter runs one after the other
+    monkeypatch.setattr("flashling.ops.mla.triton.EXACT_SPLITS", 2)
+    model = to_fp8(Ling(CONFIG).init_weights(0).cast(torch.bfloat16)).to(DEVICE)
+    draw = random.Random(3)
+    prompt, other = words(draw, 70), words(draw, 9)
+    how = Sampling(temperature=1.0, seed=2, max_tokens=3)
+
+    def ask(e: Engine, *prompts: tuple[int, ...]) -> tuple[Told, int]:
+        number = e.add(Request(prompts[0], how))
+        for p in prompts[1:]:
+            e.add(Request(p, Sampling(temperature=0.0, max_tokens=4)))
+        told, usage = tell(list(e.run()), number)
+        return told, usage.cached
+
+    with using("cuda"):
+        want, _ = ask(engine(model, 128), prompt)
+        assert ask(engine(model, 40), prompt, other)[0] == want
+        after = engine(model, 128, slots=1)
+        ask(after, prompt[:66])
+        assert ask(after, prompt) == (want, 65)

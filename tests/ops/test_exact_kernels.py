@@ -1,0 +1,167 @@
+"""Exact mode of the kernels: a row's bits alone are those in any company and after any cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from flashling import ops
+from flashling.ops import exact
+from flashling.ops.cases import Maker
+from flashling.ops.experts import cases as experts
+from flashling.ops.lightning import Carry, Grid
+from flashling.ops.linear.cases import fp8, int4
+from flashling.ops.linear.triton import Stream, choose
+from flashling.ops.mla.cases import _over, _paged
+from flashling.ops.op import using
+from flashling.sampling import Sampling
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+BF16, C, W = torch.bfloat16, 64, 64
+paged = import_module("flashling.ops.mla.triton")
+fours = import_module("flashling.ops.experts.int4")
+Rows = Callable[[slice], Tensor]
+
+
+@pytest.fixture(autouse=True)
+def forced() -> Iterator[None]:
+    """The kernels, also where the interpreter runs them; memory begins as NaN."""
+    torch.use_deterministic_algorithms(True)
+    with using("cuda"), ops.exactly(), torch.no_grad():
+        yield
+    torch.use_deterministic_algorithms(False)
+
+
+def maker() -> Maker:
+    return Maker(BF16, DEVICE)
+
+
+def by_row(count: int) -> dict[str, Rows]:
+    """Ops that treat each row by itself, over some of the same `count` rows."""
+    m = maker()
+    x, plain = m(count, 256), m(96, 256, scale=1 / 16)
+    channels, blocks, fours = fp8(m, 96, 256), fp8(m, 256, 256, blocks=True), int4(m, 96, 256)
+    odd, choice = int4(m, 96, 96), ops.Choice(2, 4, 2, True, 2.5)
+    router, bias = (m(*shape, dtype=torch.float32) for shape in ((8, 256), (8,)))
+    few = experts._fp8(m, count, 2)
+    wide = experts._fp8(m, count, 2, blocks=True)
+
+    def meet(case: tuple, s: slice) -> Tensor:
+        rows, weights, chosen, *rest = case
+        return ops.experts(rows[s], weights[s], chosen[s], *rest)
+
+    return {
+        "linear": lambda s: ops.linear(x[s], plain),
+        "linear_channels": lambda s: ops.linear(x[s], channels),
+        "linear_blocks": lambda s: ops.linear(x[s], blocks),
+        "linear_int4": lambda s: ops.linear(x[s], fours),
+        "linear_int4_unpacked": lambda s: ops.linear(x[s, :96], odd),
+        "route": lambda s: ops.route(x[s], router, bias, choice)[0],
+        "experts": lambda s: meet(few, s),
+        "experts_blocks": lambda s: meet(wide, s),
+        "bmm": lambda s: exact.bmm(heads(x[s]), heads(plain[:64])).transpose(0, 1),
+    }
+
+
+def heads(x: Tensor) -> Tensor:
+    """Rows [n, 256] as four heads [4, n, 64]."""
+    return x.unflatten(1, (4, 64)).transpose(0, 1)
+
+
+# the interpreter's products give the columns of a tile bits of their own: rows that begin at a tile
+PLACES = {"route": ((0, 1), (0, 6), (64, 65), (64, 90))}
+
+
+@pytest.mark.parametrize("name", by_row(1))
+def test_rows_do_not_see_their_company(name: str) -> None:
+    call = by_row(140)[name]
+    want = call(slice(0, 140))
+    for a, b in PLACES.get(name, ((0, 1), (3, 5), (90, 140))):
+        assert torch.equal(call(slice(a, b)), want[a:b]), (a, b)
+
+
+def test_experts_of_four_bits_stream_for_any_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fours, "FEW_TOKENS", 4)
+    m = maker()
+    x, weights, chosen, *_ = experts._fp8(m, 7, 2)
+    four = int4(m, 8, 64, 64), int4(m, 8, 64, 32), (int4(m, 64, 64), int4(m, 64, 32))
+    want = ops.experts(x, weights, chosen, *four)
+    for s in (slice(0, 1), slice(2, 7)):
+        assert torch.equal(ops.experts(x[s], weights[s], chosen[s], *four), want[s])
+
+
+def test_the_form_of_a_product_follows_its_weight() -> None:
+    weight = fp8(Maker(BF16, torch.device("meta")), 4096, 4096)
+    tiles = [choose(rows, weight) for rows in (1, 16, 128, 129, 8192)]
+    assert all(isinstance(tile, Stream) and tile.is_swapped for tile in tiles)
+    assert len({tile.splits for tile in tiles if isinstance(tile, Stream)}) == 1
+    assert tiles[-1] == tiles[-2]
+
+
+def carried(heads: int, slots: list[int]) -> Carry:
+    state = torch.full((5, heads, W, W), torch.nan, device=DEVICE)
+    tail = torch.full((5, 2, C, heads, W), torch.nan, dtype=BF16, device=DEVICE)
+    state[slots] = 0
+    return Carry(state, tail, torch.tensor(slots, device=DEVICE))
+
+
+@pytest.mark.parametrize("ends", [(125,), (64, 129), (63, 64, 65, 127), (1, 70, 126)])
+def test_lightning_rows_do_not_see_how_they_came(ends: tuple[int, ...]) -> None:
+    m = maker()
+    q, k, v = (m(140, 2, W, scale=0.5) for _ in range(3))
+    decay, whole = ops.slopes(2, 3, 32).to(DEVICE), carried(2, [1])
+    want = ops.lightning(q, k, v, decay, Grid((0, 140), (0,), DEVICE), whole)
+    # in pieces, beside another that reads the same in one piece, then a step at a time
+    carry, outs, at = carried(2, [3, 0]), [], 0
+    for end in ends:
+        part = [torch.cat([x[at:end], x[:7]]) for x in (q, k, v)]
+        tails = (at and (at - 1) % C + 1, 0)
+        carry.state[0] = 0
+        grid = Grid((0, end - at, end - at + 7), tails, DEVICE)
+        outs.append(ops.lightning(*part, decay, grid, carry)[: end - at])
+        at = end
+    one = Carry(carry.state, carry.tail, carry.slots[:1])
+    for i in range(at, 140):
+        held = torch.tensor([(i - 1) % C + 1], dtype=torch.int32, device=DEVICE)
+        row = slice(i, i + 1)
+        outs.append(ops.lightning_decode(q[row], k[row], v[row], decay, one, held))
+    assert torch.equal(torch.cat(outs), want)
+    assert torch.equal(one.state[3], whole.state[1])
+    assert torch.equal(one.tail[3, :, :12], whole.tail[1, :, :12])
+
+
+def test_latent_rows_do_not_see_how_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paged, "EXACT_ROWS", 100)
+    # each part is a program, and the interpreter runs one after the other
+    monkeypatch.setattr(paged, "EXACT_SPLITS", 2)
+    m, dims = maker(), (16, 16, 16, 32)
+    q, context, kv_b, value = _over(m, 130, 130, 4, dims)
+    want = ops.mla_over(q, context, kv_b, value)
+    docs = ops.Documents((0, 130), DEVICE)
+    assert torch.equal(ops.mla_expanded(q, context, kv_b, value, docs), want)
+    for a, b in ((128, 130), (63, 65), (129, 130)):
+        assert torch.equal(ops.mla_over(q[a:b], context[:b], kv_b, value), want[a:b])
+    # as steps read them: pages in any order, beside others
+    _, pages, table, lengths, *_ = _paged(m, [130, 5, 70], 4, dims)
+    for n, page in enumerate(table[0].tolist()):
+        part = context[n * 64 : n * 64 + 64]
+        pages[page, : len(part)] = part
+    rows = torch.cat([q[-1:], m(2, *q.shape[1:])])
+    assert torch.equal(ops.mla_paged(rows, pages, table, lengths, kv_b, value)[:1], want[-1:])
+
+
+def test_log_probabilities_are_those_of_any_draw() -> None:
+    logits = maker()(5, 4200, dtype=torch.float32)
+    how = [ops.Draw(Sampling(temperature=t, seed=3), (1, 2), ()) for t in (0.0, 1.0, 2.0)]
+    told = ops.draw(logits[:3], how)
+    ints = [torch.full((3,), n, device=DEVICE) for n in (3, 0, 2)]
+    at = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64, device=DEVICE)
+    tokens, logprobs, _ = ops.pick(logits[:3], at, *ints)
+    assert [d.token for d in told] == tokens.tolist()
+    assert [d.logprob for d in told] == logprobs.tolist()
