@@ -19,8 +19,7 @@ from torch import Tensor
 from ..linear import Int4
 from ..linear.int4_triton import BLOCK, GROUP, _add_product, _input, arranged
 from ..overlap import OVERLAP, wait_for_inputs
-from ..rounding import rounded
-from .swiglu_triton import _silu_times
+from ..rounding import rounded, silu_times
 from .triton import _find, sort
 
 
@@ -94,7 +93,7 @@ def _gate_up(
         part = _rows(x_at, k, pairs < end, WIDE, WIDE % K != 0)
         gate = _add_product(gate, w_at, s_at, part, k, D, K)
         up = _add_product(up, w_at + F * (D // 8), s_at + F * (D // GROUP), part, k, D, K)
-    found = tl.trans(_silu_times(gate, up, hidden.dtype.element_ty))
+    found = tl.trans(silu_times(gate, up, hidden.dtype.element_ty))
     # the last block of columns may lack its second group
     found = tl.where((rows < F)[None, :], found, 0.0)
     at = hidden + pairs.to(tl.int64)[:, None] * OUT + column[None, :]
