@@ -12,16 +12,18 @@ from asyncio import Future
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from msgspec import Raw
 from msgspec.msgpack import Decoder
 
-from ..engine.engine import Engine
 from ..engine.grammar import Grammar
-from ..engine.request import Event, Request
 from .calls import RESULTS, abort
 from .frames import ENCODER, HEAD, TOLD, Add, Answer, Call, Setup, Told, frame
+from .plain import Event, Request
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -6,13 +6,15 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
-from ..engine.engine import Engine
 from ..engine.grammar import Grammar
-from ..engine.request import Request
 from .frames import Setup
 from .link import Link, Lost, Stream, Tell
+from .plain import Request
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.grammar import Grammar
-from ..engine.request import Request
 from ..llm.face import Face
+from ..llm.plain import Request
 from ..llm.prompts import Talk
 from ..sampling import Sampling
 from ..text.template import Rendered

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from flashling.engine.engine import Overloaded
 from flashling.llm import Answer, CallArgs, CallEnd, CallStart, Reasoning, Text, Usage
+from flashling.llm.plain import Full
 from flashling.server.asked import thinking
 from flashling.server.choice import Choice
 from flashling.server.errors import FAILED, body_of, refusal
@@ -107,7 +107,7 @@ def test_errors_tell_no_internals(caplog: pytest.LogCaptureFixture) -> None:
     told = body_of(refusal(RuntimeError("at 0x7f00 in /secret/path")))
     assert told["error"]["message"] == FAILED and "secret" not in json.dumps(told)
     assert "secret" in caplog.text
-    full = refusal(Overloaded(3, 1.3))
+    full = refusal(Full("3 requests are waiting", 1.3))
     assert full.status == 429 and full.retry_after == 1.3
     assert body_of(full, is_anthropic=True)["error"]["type"] == "rate_limit_error"
 

@@ -16,10 +16,11 @@ import pytest
 
 from flashling.cli.app import main
 from flashling.engine.engine import Engine
-from flashling.engine.request import Event, Request
+from flashling.engine.request import Event as Drawn
 from flashling.llm import calls, supervisor
 from flashling.llm.frames import TOLD, Add, Setup, Told, frame, taken
 from flashling.llm.link import Lost, Stream
+from flashling.llm.plain import Event, Request
 from flashling.llm.supervisor import Supervisor
 from flashling.llm.worker import Worker
 from flashling.sampling import Sampling
@@ -284,7 +285,7 @@ def test_a_step_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert next_one() == Told([], [])
         step, real = Engine.step, iter([True])
 
-        def fail(self: Engine) -> list[Event]:
+        def fail(self: Engine) -> list[Drawn]:
             if not self.is_idle and next(real, False):
                 raise RuntimeError("a fault")
             return step(self)
