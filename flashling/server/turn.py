@@ -63,7 +63,13 @@ class Turn:
         request, samples = self.asked.request, self.asked.samples
         tokenizer = self._llm.tokenizer
         self._readings = {i: Reading(tokenizer, request.sampling) for i in range(samples)}
-        self._stream = self._llm.engine.open(request, samples, self.asked.grammar, self._hear)
+        try:
+            self._stream = self._llm.engine.open(request, samples, self.asked.grammar, self._hear)
+        except Exception:
+            # nothing runs that could be ended
+            self._is_closed = True
+            self._on_end(self)
+            raise
         try:
             await self._stream.taken
             if self._failure is not None:

@@ -88,6 +88,24 @@ def test_a_refusal_comes_before_the_answer_begins() -> None:
     assert len(ended) == 1
 
 
+def test_what_cannot_be_opened_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[Turn] = []
+
+    def full(*_: Any) -> None:
+        raise Lost("has ended")
+
+    async def run() -> None:
+        service = Service()
+        monkeypatch.setattr(service, "open", full)
+        it = turn(service, ended)
+        with pytest.raises(Lost, match="has ended"):
+            await it.begin()
+        it.close()
+        assert ended == [it]
+
+    asyncio.run(run())
+
+
 def test_an_engine_that_ends_before_a_request_has_begun() -> None:
     ended: list[Turn] = []
 
