@@ -52,8 +52,8 @@ class Supervisor:
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_closing = False
-        # requests that ran when engines ended: at how many ends, and when last
-        self._suspects: dict[bytes, tuple[int, float]] = {}
+        # requests that ran when engines ended: at how many ends, when last, and what it was told
+        self._suspects: dict[bytes, tuple[int, float, Lost | None]] = {}
 
     def open(self, request: Request, samples: int, grammar: Grammar | None, tell: Tell) -> Stream:
         """Have a request run; as `Link.open`. Lost if there is no engine; ValueError if `CAUSE`
@@ -64,7 +64,7 @@ class Supervisor:
 
         def told(sample: int, event: Event | Exception) -> None:
             if isinstance(event, Lost):
-                self._suspect(request, grammar)
+                self._suspect(_name(request, grammar), event)
             tell(sample, event)
 
         return link.open(request, samples, grammar, told)
@@ -125,10 +125,11 @@ class Supervisor:
             await asyncio.wait({self._task})
         return link is None or link.process.returncode == 0
 
-    def _suspect(self, request: Request, grammar: Grammar | None) -> None:
-        name, now = _name(request, grammar), asyncio.get_running_loop().time()
-        count, _ = self._suspects.pop(name, (0, now))
-        self._suspects[name] = count + 1, now
+    def _suspect(self, name: bytes, end: Lost) -> None:
+        count, _, before = self._suspects.pop(name, (0, 0.0, None))
+        # one end is told to all that ran, and several of them may be the same request
+        count += end is not before
+        self._suspects[name] = count, asyncio.get_running_loop().time(), end
         if len(self._suspects) > SUSPECTS:
             del self._suspects[next(iter(self._suspects))]
 
@@ -136,7 +137,7 @@ class Supervisor:
         """A client that sends it again and again would end engine after engine for all others."""
         if not self._suspects:
             return
-        count, last = self._suspects.get(_name(request, grammar), (0, 0.0))
+        count, last, _ = self._suspects.get(_name(request, grammar), (0, 0.0, None))
         left = last + SOUND - asyncio.get_running_loop().time()
         if count >= CAUSE and left > 0:
             raise ValueError(

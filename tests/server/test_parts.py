@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from flashling.engine import compiler
 from flashling.llm import Answer, CallArgs, CallEnd, CallStart, Reasoning, Text, Usage
 from flashling.llm.plain import Full
+from flashling.server import tools
 from flashling.server.asked import thinking
 from flashling.server.choice import Choice
 from flashling.server.errors import FAILED, body_of, refusal
@@ -145,3 +147,7 @@ def test_a_ledger_goes_on_after_a_broken_line(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(ValueError, match="no ledger can be kept in"):
         Ledger(file, "m")
+
+
+def test_white_space_is_the_compiler_s() -> None:
+    assert tools.COMPACT == compiler.COMPACT
