@@ -201,11 +201,11 @@ class Link(asyncio.Protocol):
         return self._count
 
     def _tell(self, told: Told) -> None:
+        self._heard = self._loop.time()
         if not self._ready.done():
             self.refusal = told.lost
             self._ready.set_result(not told.lost)
             return
-        self._heard = self._loop.time()
         for answer in told.answers:
             self._answer(answer)
         for event in told.events:
