@@ -257,3 +257,12 @@ def test_nothing_of_a_machine_is_tracked() -> None:
         if path.suffix in (".py", ".md", ".toml", "") and path.is_file():
             text = path.read_text("utf-8", errors="ignore")
             assert not [m for m in marks if m in text], name
+
+
+def test_a_server_needs_no_torch() -> None:
+    """The model lives in another process, and each start would wait for it twice."""
+    code = (
+        "import flashling.server.page, flashling.server.run, sys;"
+        "print(*[m for m in sys.modules if m in ('torch', 'numpy', 'triton')])"
+    )
+    assert not run(code).strip()

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
+import msgspec
 from msgspec.msgpack import Decoder
 
-from ..engine import sessions as parked
-from ..engine.engine import Engine
-from ..engine.request import Usage
-from ..engine.sessions import Session
+from .plain import Session, Usage
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
+
+T = TypeVar("T")
+
+
+def told(given: Any, kind: type[T]) -> T:
+    """The engine's data as the plain ones of the same fields."""
+    return msgspec.convert(given, kind, from_attributes=True)
 
 
 def abort(engine: Engine, numbers: list[int]) -> None:
@@ -26,16 +34,22 @@ def is_waiting(engine: Engine, numbers: list[int]) -> bool:
 
 def sessions(engine: Engine, namespace: str) -> list[Session]:
     """The parked sessions, the last used first."""
-    return parked.sessions(engine.room.tiers, namespace)
+    from ..engine import sessions as parked
+
+    return told(parked.sessions(engine.room.tiers, namespace), list[Session])
 
 
 def fork(engine: Engine, namespace: str, name: str, to: str) -> bool:
     """Hold a session under another name as well; False if it is not there."""
+    from ..engine import sessions as parked
+
     return parked.fork(engine.room.tiers, namespace, name, to)
 
 
 def park(engine: Engine, namespace: str, name: str) -> bool:
     """Hold a session on the disk alone; False if it is not there."""
+    from ..engine import sessions as parked
+
     return parked.park(engine.room.tiers, namespace, name)
 
 
@@ -46,7 +60,8 @@ def delete(engine: Engine, namespace: str, name: str) -> bool:
 
 def explain(engine: Engine, namespace: str, prompts: list[list[int]]) -> list[Usage]:
     """What of each prompt is held, and why no more."""
-    return [engine.room.explain(namespace, tokens) for tokens in prompts]
+    found = [engine.room.explain(namespace, tokens) for tokens in prompts]
+    return told(found, list[Usage])
 
 
 def gauges(engine: Engine) -> dict[str, int]:
@@ -65,7 +80,7 @@ def gauges(engine: Engine) -> dict[str, int]:
 
 
 def _types(what: Callable[..., Any]) -> tuple[Decoder[Any], Decoder[Any]]:
-    hints = get_type_hints(what)
+    hints = get_type_hints(what, localns={"Engine": object})
     result, _, *arguments = hints.pop("return"), *hints.values()
     return Decoder(tuple[*arguments]), Decoder(result)
 

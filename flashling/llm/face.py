@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config import ModelConfig
 from ..text.tokenizer import Tokenizer
-from .load import folder_of
+from .folder import folder_of
 from .prompts import Prompts
 from .supervisor import Supervisor
 

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from ..engine.grammar import Grammar
-from ..engine.request import Event, Overloaded, Request
+from .plain import Event, Full, Request
 
 HEAD = 4
 ENCODER = Encoder()
@@ -51,20 +51,12 @@ class Failure(Struct, array_like=True):
 
     text: str
     is_asked: bool = False
-    waiting: int = 0
     retry_after: float = 0.0
-
-    @classmethod
-    def of(cls, error: Exception) -> Failure:
-        """An exception on its way."""
-        if isinstance(error, Overloaded):
-            return cls(str(error), False, error.waiting, error.retry_after)
-        return cls(f"{error}", isinstance(error, ValueError))
 
     def error(self) -> Exception:
         """The exception again."""
         if self.retry_after:
-            return Overloaded(self.waiting, self.retry_after)
+            return Full(self.text, self.retry_after)
         return ValueError(self.text) if self.is_asked else RuntimeError(self.text)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ..model.oracle import Guide
 from ..text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from ..engine.compiler import Compiler
+    from ..model.oracle import Guide
 
 Tools = Sequence[dict[str, Any]] | None
 Schema = dict[str, Any] | str | None

@@ -12,16 +12,18 @@ from asyncio import Future
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from msgspec import Raw
 from msgspec.msgpack import Decoder
 
-from ..engine.engine import Engine
 from ..engine.grammar import Grammar
-from ..engine.request import Event, Request
 from .calls import RESULTS, abort
-from .frames import ENCODER, HEAD, TOLD, Add, Answer, Call, Setup, Told, frame
+from .frames import ENCODER, TOLD, Add, Answer, Call, Setup, Told, frame, taken
+from .plain import Event, Request
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -73,25 +75,25 @@ class Stream:
             self.stop(sample)
 
 
-class Link:
+class Link(asyncio.Protocol):
     """One process with an engine, from its start to its end; `Link.start` makes it. Only the event
-    loop may use it.
+    loop may use it, and calls it as soon as something has come: a task that reads would cost
+    another round of the loop for each token.
 
     refusal: what it said in place of getting ready.
     """
 
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process, self.refusal = process, ""
-        self._reader, self._writer = reader, writer
+        self._writer: Any = None
+        self._buffer = bytearray()
         self._streams: dict[int, tuple[Stream, int]] = {}
         # what has not been answered yet: who waits, and what is to be done with the result
         self._asked: dict[int, tuple[Future[Any], Callable[[Raw], Any]]] = {}
         self._loop = asyncio.get_running_loop()
+        # whether it got ready, and its end
+        self._ready: Future[bool] = self._loop.create_future()
+        self._gone: Future[None] = self._loop.create_future()
         self._count, self._heard, self._stuck = 0, 0.0, 0.0
 
     @classmethod
@@ -110,9 +112,24 @@ class Link:
                 # Ctrl-C is for the server alone
                 process_group=0,
             )
-        link = cls(process, *await asyncio.open_unix_connection(sock=ours))
-        link._writer.write(frame(setup))
+        loop = asyncio.get_running_loop()
+        writer, link = await loop.create_unix_connection(lambda: cls(process), sock=ours)
+        link._writer = writer
+        writer.write(frame(setup))
         return link
+
+    def data_received(self, data: bytes) -> None:
+        """As asyncio calls it."""
+        self._buffer += data
+        for message in taken(self._buffer):
+            self._tell(TOLD.decode(message))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As asyncio calls it."""
+        if not self._ready.done():
+            self._ready.set_result(False)
+        if not self._gone.done():
+            self._gone.set_result(None)
 
     def open(self, request: Request, samples: int, grammar: Grammar | None, tell: Tell) -> Stream:
         """Have a request run; `tell` is told its events, and the exception that ends all of it."""
@@ -147,9 +164,7 @@ class Link:
 
     async def ready(self) -> bool:
         """Whether it has loaded and answered once; waits for it."""
-        told = await self._next()
-        self.refusal = told.lost if told else ""
-        return told is not None and not told.lost
+        return await self._ready
 
     async def listen(self, patience: float) -> None:
         """Tell what the engine tells until its process ends. With work to do and silent for
@@ -157,14 +172,7 @@ class Link:
         """
         watch = asyncio.create_task(self._watch(patience))
         try:
-            while told := await self._next():
-                self._heard = self._loop.time()
-                for answer in told.answers:
-                    self._answer(answer)
-                for event in told.events:
-                    self._pass(event)
-                if told.lost:
-                    self._lose(Lost(told.lost))
+            await self._gone
         finally:
             watch.cancel()
 
@@ -192,12 +200,18 @@ class Link:
         self._asked[self._count] = found, read
         return self._count
 
-    async def _next(self) -> Told | None:
-        try:
-            size = int.from_bytes(await self._reader.readexactly(HEAD))
-            return TOLD.decode(await self._reader.readexactly(size))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
+    def _tell(self, told: Told) -> None:
+        self._heard = self._loop.time()
+        if not self._ready.done():
+            self.refusal = told.lost
+            self._ready.set_result(not told.lost)
+            return
+        for answer in told.answers:
+            self._answer(answer)
+        for event in told.events:
+            self._pass(event)
+        if told.lost:
+            self._lose(Lost(told.lost))
 
     def _answer(self, answer: Answer) -> None:
         found, read = self._asked.pop(answer.id)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from .. import nano
 from ..model import compact, weights
 from ..model.ling import Ling
 from ..text.tokenizer import Tokenizer
+from .folder import folder_of
 
 
 def load(
@@ -33,14 +33,6 @@ def load(
             f"{model.config.vocab_size}; fetch both from the same release"
         )
     return model, tokenizer
-
-
-def folder_of(path: str | Path | None) -> Path:
-    """The folder of a model, or the embedded one's. ValueError if there is none."""
-    folder = nano.path() if path in (None, "embedded") else Path(str(path))
-    if not folder.is_dir():
-        raise ValueError(f"no folder {folder}: give a model's folder, or leave it out")
-    return folder
 
 
 def _dtype(given: torch.dtype | str | None) -> torch.dtype | None:

@@ -6,13 +6,17 @@ import asyncio
 import logging
 from asyncio import Future
 from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+from dataclasses import replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
-from ..engine.engine import Engine
 from ..engine.grammar import Grammar
-from ..engine.request import Request
-from .frames import Setup
+from .frames import ENCODER, Setup
 from .link import Link, Lost, Stream, Tell
+from .plain import Event, Request
+
+if TYPE_CHECKING:
+    from ..engine.engine import Engine
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -20,6 +24,9 @@ LOG = logging.getLogger("flashling.server")
 # engines that end in a row before it is given up; one that answered for `SOUND` seconds begins a
 # new row
 MOST, SOUND = 5, 600.0
+# ends at which a request must have been there to be taken for their cause, for `SOUND` seconds, and
+# how many requests are remembered for that
+CAUSE, SUSPECTS = 2, 10_000
 # seconds before the second engine of a row, doubled for each after it
 PAUSE = 0.5
 # seconds without a word in which an engine that has work is dead, and for its last writes
@@ -45,10 +52,22 @@ class Supervisor:
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
         self._is_closing = False
+        # requests that ran when engines ended: at how many ends, when last, and what it was told
+        self._suspects: dict[bytes, tuple[int, float, Lost | None]] = {}
 
     def open(self, request: Request, samples: int, grammar: Grammar | None, tell: Tell) -> Stream:
-        """Have a request run; as `Link.open`. Lost if there is no engine."""
-        return self._there().open(request, samples, grammar, tell)
+        """Have a request run; as `Link.open`. Lost if there is no engine; ValueError if `CAUSE`
+        engines have ended while they ran this same request.
+        """
+        link = self._there()
+        self._check(request, grammar)
+
+        def told(sample: int, event: Event | Exception) -> None:
+            if isinstance(event, Lost):
+                self._suspect(_name(request, grammar), event)
+            tell(sample, event)
+
+        return link.open(request, samples, grammar, told)
 
     def call(self, what: Callable[[Engine, *Ts], T], *args: *Ts) -> Future[T]:
         """What comes of one of `CALLS`; as `Link.call`. Lost if there is no engine."""
@@ -106,7 +125,33 @@ class Supervisor:
             await asyncio.wait({self._task})
         return link is None or link.process.returncode == 0
 
+    def _suspect(self, name: bytes, end: Lost) -> None:
+        count, _, before = self._suspects.pop(name, (0, 0.0, None))
+        # one end is told to all that ran, and several of them may be the same request
+        count += end is not before
+        self._suspects[name] = count, asyncio.get_running_loop().time(), end
+        if len(self._suspects) > SUSPECTS:
+            del self._suspects[next(iter(self._suspects))]
+
+    def _check(self, request: Request, grammar: Grammar | None) -> None:
+        """A client that sends it again and again would end engine after engine for all others."""
+        if not self._suspects:
+            return
+        count, last, _ = self._suspects.get(_name(request, grammar), (0, 0.0, None))
+        left = last + SOUND - asyncio.get_running_loop().time()
+        if count >= CAUSE and left > 0:
+            raise ValueError(
+                f"the engine ended {count} times while it ran this request; change it, or send it "
+                f"again in {left:.0f} s"
+            )
+
     def _there(self) -> Link:
         if self._link is None:
             raise Lost(self.trouble)
         return self._link
+
+
+def _name(request: Request, grammar: Grammar | None) -> bytes:
+    """The same for a request that is sent again: its seed may be another one."""
+    sampling = replace(request.sampling, seed=0)
+    return blake2b(ENCODER.encode((request.prompt, sampling, grammar)), digest_size=16).digest()

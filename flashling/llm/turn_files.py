@@ -15,9 +15,10 @@ from ..engine import parked
 from ..engine.records import name_of, space_of
 from ..engine.store import HASHED
 from ..engine.store import SUFFIX as PARKED
+from .turns import KEY_BYTES
 
 MAGIC, SUFFIX = b"FLTURN01", ".turns"
-KEY_BYTES, DIGEST_BYTES = 16, 32
+DIGEST_BYTES = 32
 # a turn: its key, and how many tokens were drawn
 HEAD = struct.Struct(f"<{KEY_BYTES}sI")
 # seconds that a file may be without a parked past, which is written at the same time

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
 from ..text.template import Rendered
-from .turn_files import KEY_BYTES
+
+KEY_BYTES = 16
 
 
 class Turns:

@@ -12,19 +12,20 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from msgspec import Raw
+from msgspec.structs import asdict
 
 from ..engine.compiler import Compiled, Compiler
 from ..engine.request import Overloaded, Request
 from ..sampling import Sampling
-from .calls import ARGUMENTS, CALLS
+from .calls import ARGUMENTS, CALLS, told
 from .frames import ASKED, ENCODER, SETUP, Add, Answer, Call, Failure, Setup, Told, frame, taken
 from .load import load
 from .parking import tiers_for
+from .plain import Event
 from .sizes import engine_for
 
 LOG = logging.getLogger("flashling.engine")
@@ -103,8 +104,8 @@ class Worker:
 
     def _add(self, asked: Add, compiled: Future[Compiled] | None = None) -> None:
         def add() -> list[int]:
-            guide = compiled.result().start if compiled else None
-            return self._engine.add_samples(replace(asked.request, guide=guide), asked.samples)
+            guide, given = compiled.result().start if compiled else None, asdict(asked.request)
+            return self._engine.add_samples(Request(**given, guide=guide), asked.samples)
 
         self._answer(asked.id, add)
 
@@ -114,7 +115,7 @@ class Worker:
         except Exception as error:
             if not isinstance(error, (ValueError, Overloaded)):
                 LOG.error("a request failed", exc_info=error)
-            self._answers.append(Answer(id, failure=Failure.of(error)))
+            self._answers.append(Answer(id, failure=_failure(error)))
 
     def _step(self) -> None:
         """One step, and one message with all that it tells: while there is work each step is a
@@ -131,7 +132,7 @@ class Worker:
             del self._engine
             self._make(number)
         if events or self._answers or lost or not self._engine.is_idle:
-            self._send(Told(events, self._answers, lost))
+            self._send(Told(told(events, list[Event]), self._answers, lost))
             self._answers = []
 
     def _receive(self) -> bool:
@@ -148,6 +149,11 @@ class Worker:
             self._channel.sendall(frame(told))
         except ConnectionError:
             self._is_over = True
+
+
+def _failure(error: Exception) -> Failure:
+    wait = error.retry_after if isinstance(error, Overloaded) else 0.0
+    return Failure(f"{error}", isinstance(error, ValueError), wait)
 
 
 def _end_with(channel: socket.socket) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.grammar import Grammar
-from ..engine.request import Request
 from ..llm.face import Face
+from ..llm.plain import Request
 from ..llm.prompts import Talk
 from ..sampling import Sampling
 from ..text.template import Rendered
@@ -77,7 +77,7 @@ class Asker:
         if isinstance(given, str):
             return [encode(given)]
         if given and all(type(item) is int for item in given):
-            return [given]
+            return [self._known("prompt", given)]
         if not 0 < len(given) <= limits.PROMPTS:
             raise Refused(
                 400, f"prompt: {len(given)} prompts; give 1 to {limits.PROMPTS}", "prompt"
@@ -88,8 +88,17 @@ class Asker:
             if not (isinstance(item, str) or is_tokens):
                 field = f"prompt[{i}]"
                 raise Refused(400, f"{field}: it is neither a text nor a list of tokens", field)
-            found.append(encode(item) if isinstance(item, str) else item)
+            is_text = isinstance(item, str)
+            found.append(encode(item) if is_text else self._known(f"prompt[{i}]", item))
         return found
+
+    def _known(self, field: str, tokens: list[int]) -> list[int]:
+        """The tokens; Refused if one is none: there are numbers too large to be passed on."""
+        vocab = self.llm.config.vocab_size
+        if wrong := [t for t in tokens if not 0 <= t < vocab]:
+            told = f"{field}: {wrong[0]} is outside of the vocabulary of {vocab}"
+            raise Refused(400, told, field)
+        return tokens
 
     def _sampling(
         self, body: Drawing, most: int | None, logprobs: int, bias: dict[int, float]

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from . import limits
 from .errors import Refused
-from .wire import Chat, Count, Named, Said, Session
+from .wire import Chat, Count, Named, Priority, Said, Session
 
 # a line that one client changes at every turn; in the prompt it would cost the cache
 BILLING = "x-anthropic-billing-header:"
@@ -75,6 +75,8 @@ class Messages(Counted, kw_only=True):
     max_tokens: Count
     stream: bool | None = None
     session_id: Session | None = None
+    priority: Priority | None = None
+    ignore_eos: bool | None = None
     stop_sequences: Annotated[list[str], Meta(max_length=limits.STOPS)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
@@ -106,7 +108,8 @@ def chat_of(body: Counted) -> Chat:
         chat.tool_choice = named if choice.type == "tool" else CHOICES.get(choice.type, choice.type)
     if isinstance(body, Messages):
         chat.max_tokens, chat.stop = body.max_tokens, body.stop_sequences
-        chat.session_id = body.session_id
+        chat.session_id, chat.priority = body.session_id, body.priority
+        chat.ignore_eos = body.ignore_eos
         chat.temperature, chat.top_p, chat.top_k = body.temperature, body.top_p, body.top_k
     return chat
 

@@ -9,8 +9,8 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..engine.request import Usage, shared
 from ..llm import calls
+from ..llm.plain import Usage
 from . import limits, sse
 from .asked import Asker
 from .errors import Refused
@@ -79,7 +79,9 @@ def _difference(asker: Asker, a: list[int], b: list[int]) -> dict[str, Any] | No
     """The first token of difference with the text around it; None if the prompts are equal."""
     if a == b:
         return None
-    at, decode = shared(a, b), asker.llm.tokenizer.decode
+    decode = asker.llm.tokenizer.decode
+    pairs = enumerate(zip(a, b, strict=False))
+    at = next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
     return {
         "token": at,
         "before": decode(a[max(0, at - AROUND) : at]),

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from . import limits
 from .errors import Refused
-from .wire import Chat, Count, Format, JsonSchema, Named, Said, Session
+from .wire import Chat, Count, Format, JsonSchema, Named, Priority, Said, Session
 
 # types of items under which a client says what a tool was called with, and what came of it
 CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
@@ -54,6 +54,8 @@ class Responses(Struct, kw_only=True):
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     session_id: Session | None = None
+    priority: Priority | None = None
+    ignore_eos: bool | None = None
 
 
 def items_of(body: Responses) -> list[dict[str, Any]]:
@@ -76,6 +78,7 @@ def chat_of(body: Responses, items: list[dict[str, Any]]) -> Chat:
     chat.parallel_tool_calls = body.parallel_tool_calls
     chat.max_tokens, chat.temperature = body.max_output_tokens, body.temperature
     chat.top_p, chat.session_id = body.top_p, body.session_id
+    chat.priority, chat.ignore_eos = body.priority, body.ignore_eos
     chat.reasoning_effort = body.reasoning.effort if body.reasoning else None
     chat.response_format = _format(body.text.format if body.text else None)
     return chat

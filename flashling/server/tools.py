@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..engine.compiler import COMPACT
 from ..engine.grammar import Grammar
 from ..engine.grammar_tools import tools_lark
 from ..text.tokenizer import Tokenizer
@@ -16,6 +15,8 @@ from .errors import Refused
 from .wire import Chat, Format
 
 Tool = dict[str, Any]
+# white space as in `engine.compiler.COMPACT`, which comes with torch
+COMPACT = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..engine.request import Event as Drawn
-from ..engine.request import Usage
 from ..llm import Answer, Event, Reasoning, calls
 from ..llm.answer import Reading
 from ..llm.face import Face
+from ..llm.plain import Event as Drawn
+from ..llm.plain import Usage
 from . import limits
 from .asked import Asked
 from .errors import Refused
@@ -56,14 +56,20 @@ class Turn:
         self._readings: dict[int, Reading] = {}
         self._failure: Exception | None = None
         self._heard = asyncio.Event()
-        self._is_closed = False
+        self._is_closed = self._is_silent = False
 
     async def begin(self) -> None:
-        """Give the request to the engine. Raises what refuses it: ValueError, Overloaded, Lost."""
+        """Give the request to the engine. Raises what refuses it: ValueError, Full, Lost."""
         request, samples = self.asked.request, self.asked.samples
         tokenizer = self._llm.tokenizer
         self._readings = {i: Reading(tokenizer, request.sampling) for i in range(samples)}
-        self._stream = self._llm.engine.open(request, samples, self.asked.grammar, self._hear)
+        try:
+            self._stream = self._llm.engine.open(request, samples, self.asked.grammar, self._hear)
+        except Exception:
+            # nothing runs that could be ended
+            self._is_closed = True
+            self._on_end(self)
+            raise
         try:
             await self._stream.taken
             if self._failure is not None:
@@ -95,6 +101,7 @@ class Turn:
             self.fail(event)
             return
         self._heard.set()
+        self._is_silent = False
         self._queue.put_nowait((sample, event))
         if self._queue.qsize() == limits.PENDING:
             self.fail(Refused(503, "the reader is too slow; read faster or ask for less"))
@@ -117,15 +124,29 @@ class Turn:
         Raises what the request fails with.
         """
         left = set(self._readings)
-        while left:
-            found = await self._next()
-            if found is None:
-                yield None
-                continue
-            sample, event = found
-            yield self._read(sample, event)
-            if event.finish:
-                left.discard(sample)
+        # one clock for all of the answer: a timeout for each token costs a tenth of its time
+        self._tick()
+        try:
+            while left:
+                found = await self._queue.get()
+                if self._failure is not None:
+                    raise self._failure
+                if found is None:
+                    yield None
+                    continue
+                sample, event = found
+                yield self._read(sample, event)
+                if event.finish:
+                    left.discard(sample)
+        finally:
+            self._clock.cancel()
+
+    def _tick(self) -> None:
+        """Wake `news` if nothing has come since the last tick."""
+        if self._is_silent and self._queue.empty():
+            self._queue.put_nowait(None)
+        self._is_silent = True
+        self._clock = asyncio.get_running_loop().call_later(limits.KEEP_ALIVE / 2, self._tick)
 
     def _read(self, sample: int, drawn: Drawn) -> News:
         reading = self._readings[sample]
@@ -152,18 +173,6 @@ class Turn:
                 asyncio.get_running_loop().run_in_executor(None, record, answer, *whose)
             self.finishes[sample] = answer.finish
         return News(sample, drawn if is_said else None, events)
-
-    async def _next(self) -> tuple[int, Drawn] | None:
-        found = None
-        if self._queue.empty():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(limits.KEEP_ALIVE):
-                    found = await self._queue.get()
-        else:
-            found = self._queue.get_nowait()
-        if self._failure is not None:
-            raise self._failure
-        return found
 
     def close(self) -> None:
         """End what still runs."""

@@ -20,6 +20,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Stop = str | Annotated[list[str], Meta(max_length=limits.STOPS)] | None
 Session = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+Priority = Annotated[int, Meta(ge=-limits.PRIORITY, le=limits.PRIORITY)]
 T = TypeVar("T", bound=Struct)
 # names the session of a request whose body names none
 SESSION = "x-flashling-session"
@@ -72,7 +73,7 @@ class Drawing(Struct, kw_only=True):
     stop: Stop = None
     ignore_eos: bool | None = None
     session_id: Session | None = None
-    priority: Annotated[int, Meta(ge=-limits.PRIORITY, le=limits.PRIORITY)] | None = None
+    priority: Priority | None = None
 
 
 class JsonSchema(Struct):

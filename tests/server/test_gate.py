@@ -224,6 +224,7 @@ def test_the_other_routes_refuse_as_well(served: Served) -> None:
             ("/v1/completions", {"prompt": [[1], "x", 5]}, "prompt[2]"),
             ("/v1/completions", {"prompt": [[99999]]}, "vocabulary"),
             ("/v1/completions", {"prompt": [-1]}, "vocabulary"),
+            ("/v1/completions", {"prompt": ["a", [1, 10**30]]}, "prompt[1]: 1000000000"),
             ("/v1/completions", {"prompt": "x", "n": 17}, "17"),
             ("/v1/completions", {"prompt": ["x"] * 8, "n": 9}, "at most 64"),
             ("/tokenize", {}, "prompt or messages"),

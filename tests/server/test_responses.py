@@ -37,6 +37,23 @@ def ann(served: Served) -> Iterator[OpenAI]:
         yield client
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("responses", {"input": "hi", "max_output_tokens": 90}),
+        ("messages", {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 90}),
+    ],
+)
+def test_an_answer_as_long_as_asked(served: Served, path: str, asked: dict[str, Any]) -> None:
+    with served.client() as ann:
+        usual = ann.post(f"/v1/{path}", json=asked).json()["usage"]["output_tokens"]
+        asked = {**asked, "ignore_eos": True, "priority": 1}
+        long = ann.post(f"/v1/{path}", json=asked).json()["usage"]["output_tokens"]
+        assert usual < long == 90
+        refused = ann.post(f"/v1/{path}", json={**asked, "priority": 101})
+        assert refused.status_code == 400 and "priority" in refused.json()["error"]["message"]
+
+
 def test_text_as_a_whole_and_as_a_stream(ann: OpenAI) -> None:
     asked: Any = {"model": "m", "input": "list the files in src", "temperature": 0}
     whole = ann.responses.create(**asked, instructions="Reply briefly.")

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 
 from flashling.cli.app import main
 from flashling.engine.engine import Engine
-from flashling.engine.request import Event, Request
+from flashling.engine.request import Event as Drawn
 from flashling.llm import calls, supervisor
 from flashling.llm.frames import TOLD, Add, Setup, Told, frame, taken
 from flashling.llm.link import Lost, Stream
+from flashling.llm.plain import Event, Request
 from flashling.llm.supervisor import Supervisor
 from flashling.llm.worker import Worker
 from flashling.sampling import Sampling
@@ -32,8 +34,6 @@ HEADERS = {"authorization": f"Bearer {KEYS['ann']}"}
 HI = [{"role": "user", "content": "hi"}]
 REQUEST = Request((1, 2), Sampling(max_tokens=4000, min_tokens=4000))
 LONG = {"ignore_eos": True, "stream": True}
-# the last events of those two protocols that know no `ignore_eos`, when they were quick
-WHOLE = ('{"type":"message_stop"', '{"type":"response.completed"')
 # long streams of each protocol, and how its errors begin
 STREAMS: list[tuple[str, dict[str, Any], str]] = [
     ("/v1/chat/completions", {"messages": HI, "max_tokens": 60_000}, 'data: {"error":'),
@@ -111,8 +111,7 @@ def test_an_engine_and_then_its_server_are_killed(tmp_path: Path, count: int) ->
     crowd.join()
     begins = {path: begin for path, _, begin in STREAMS}
     for path, last in crowd.ends:
-        if not any(whole in last for whole in WHOLE):
-            assert last.startswith(begins[path]) and "killed by SIGKILL" in last, (path, last)
+        assert last.startswith(begins[path]) and "killed by SIGKILL" in last, (path, last)
     ready = httpx.get(served.url + "/ready")
     assert ready.status_code == 503 and "the engine has ended" in ready.json()["reason"]
     body = {"messages": HI, "max_tokens": 2}
@@ -134,8 +133,7 @@ def test_an_engine_and_then_its_server_are_killed(tmp_path: Path, count: int) ->
     (engine,) = children(served.process.pid)
     stop(served, signal.SIGKILL)
     crowd.join()
-    cut = [last for _, last in crowd.ends if not any(whole in last for whole in WHOLE)]
-    assert set(cut) == {"cut off"}
+    assert {last for _, last in crowd.ends} == {"cut off"}
     ends = time.monotonic() + 15
     while is_alive(engine):
         assert time.monotonic() < ends
@@ -244,6 +242,40 @@ def test_an_engine_that_says_nothing(folder: Path, monkeypatch: pytest.MonkeyPat
     assert all(isinstance(event, Event) for _, event in heard[:-1])
 
 
+def test_a_request_that_ends_engines_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "PAUSE", 0.0)
+    other = Request((3, 4), REQUEST.sampling)
+
+    async def run() -> None:
+        kept = Supervisor(Setup(str(folder)))
+        task = asyncio.create_task(kept.run())
+        for seed in (1, 2):
+            while kept.trouble:
+                await asyncio.sleep(0.01)
+            heard: list[Any] = []
+            again = Request(REQUEST.prompt, replace(REQUEST.sampling, seed=seed))
+            # sent twice at once it counts once
+            for _ in range(2):
+                stream = kept.open(again, 1, None, lambda _, event, to=heard: to.append(event))
+                await stream.taken
+            os.kill(children(os.getpid())[0], signal.SIGKILL)
+            while not (heard and isinstance(heard[-1], Lost)):
+                await asyncio.sleep(0.01)
+        while kept.trouble:
+            await asyncio.sleep(0.01)
+        with pytest.raises(ValueError, match="the engine ended 2 times while it ran this request"):
+            kept.open(REQUEST, 1, None, lambda *_: None)
+        kept.open(other, 1, None, lambda *_: None).close()
+        monkeypatch.setattr(supervisor, "SOUND", 0.0)
+        kept.open(REQUEST, 1, None, lambda *_: None).close()
+        assert await kept.close()
+        await task
+
+    asyncio.run(run())
+
+
 def test_what_ends_before_the_engine_has_it() -> None:
     """It is ended as soon as its numbers are known."""
 
@@ -286,7 +318,7 @@ def test_a_step_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert next_one() == Told([], [])
         step, real = Engine.step, iter([True])
 
-        def fail(self: Engine) -> list[Event]:
+        def fail(self: Engine) -> list[Drawn]:
             if not self.is_idle and next(real, False):
                 raise RuntimeError("a fault")
             return step(self)

@@ -10,9 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from flashling.engine.engine import Overloaded
-from flashling.engine.request import Event, Request
 from flashling.llm.link import Lost
+from flashling.llm.plain import Event, Full, Request
 from flashling.nano import path as nano
 from flashling.server import limits
 from flashling.server.app import make
@@ -81,12 +80,30 @@ def test_silence_is_told_and_a_slow_reader_is_dropped(monkeypatch: pytest.Monkey
 
 def test_a_refusal_comes_before_the_answer_begins() -> None:
     async def run() -> None:
-        with pytest.raises(Overloaded):
-            await turn(Service(Overloaded(3, 2.0)), ended).begin()
+        with pytest.raises(Full):
+            await turn(Service(Full("3 requests are waiting", 2.0)), ended).begin()
 
     ended: list[Turn] = []
     asyncio.run(run())
     assert len(ended) == 1
+
+
+def test_what_cannot_be_opened_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[Turn] = []
+
+    def full(*_: Any) -> None:
+        raise Lost("has ended")
+
+    async def run() -> None:
+        service = Service()
+        monkeypatch.setattr(service, "open", full)
+        it = turn(service, ended)
+        with pytest.raises(Lost, match="has ended"):
+            await it.begin()
+        it.close()
+        assert ended == [it]
+
+    asyncio.run(run())
 
 
 def test_an_engine_that_ends_before_a_request_has_begun() -> None:
