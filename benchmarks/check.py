@@ -5,6 +5,7 @@ other numbers of rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flashling.ops import mla_over
 from flashling.ops.cases import Case
-from flashling.ops.lightning import Carry
+from flashling.ops.lightning import Carry, Grid
 from flashling.ops.op import using
 
 from .work import leaves
@@ -86,8 +87,19 @@ def meaning(case: Case, args: Sequence[Any]) -> tuple[list[Tensor], Tensor | Non
 
 
 def kept(args: Sequence[Any]) -> list[Tensor]:
-    """What a call changes in place."""
-    return [t for a in args if isinstance(a, Carry) for t in (a.state, a.tail)]
+    """What a call changes in place: states, and the rows of open chunks that are left."""
+    grid = next((a for a in args if isinstance(a, Grid)), None)
+    found = []
+    for carry in (a for a in args if isinstance(a, Carry)):
+        tail = carry.tail
+        if grid is not None:
+            tail = tail.clone()
+            counts = (b - a for a, b in pairwise(grid.starts))
+            for slot, held, n in zip(carry.slots.tolist(), grid.tails, counts, strict=True):
+                # what lies beyond them means nothing
+                tail[slot, :, (held + n - 1) % grid.chunk + 1 :] = 0
+        found += [carry.state, tail]
+    return found
 
 
 def taken(name: str, args: Sequence[Any], at: Any) -> list[Any]:

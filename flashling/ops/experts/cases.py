@@ -89,7 +89,9 @@ _full_words: dict[torch.device, tuple[Tensor, Tensor]] = {}
 def _fours(m: Maker, tokens: int):
     if m.device not in _full_words:
         shapes = (NUM, 2 * HIDDEN, WIDTH // EACH), (NUM, WIDTH, HIDDEN // EACH)
-        a, b = (m.integers(1 << 32, *s).to(torch.int32) for s in shapes)
+        # of a generator of their own: who comes first must draw the same inputs as who comes next
+        own = Maker(torch.float32, m.device, source=m.source)
+        a, b = (own.integers(1 << 32, *s).to(torch.int32) for s in shapes)
         _full_words[m.device] = a, b
 
     def packed(*shape: int) -> Int4:

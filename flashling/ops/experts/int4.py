@@ -24,12 +24,11 @@ GATE_UP, DOWN = fours.Few4(16, warps=4), fours.Few4(16, warps=2)
 # the most that an expert's mean number of tokens may be, and the tile: it should hold all of them,
 # as each tile reads and unpacks the weights anew
 TILES = (
-    (6, Tile4(16, 64, 128, 128, 4, 4)),
-    (14, Tile4(32, 64, 128, 128, 4, 4)),
+    (14, Tile4(16, 64, 128, 128, 4, 4)),
     (40, Tile4(64, 64, 128, 128, 4, 3)),
 )
 # more: products are the limit, and unpacking is a fifth of their time
-MOST = Tile4(128, 128, 128, 128, 8, 3)
+MOST = Tile4(128, 128, 256, 128, 8, 3)
 
 
 def experts(

@@ -42,8 +42,9 @@ class Tile:
     programs: int = 0
 
 
-# Triton 3.6 compiles tiles of 32 columns into reads outside of the shared memory
-PREFILL = Tile(columns=64, warps=4, stages=2)
+# Triton 3.6 compiles tiles of 32 columns into reads outside of the shared memory; with 4 warps
+# registers spill
+PREFILL = Tile(columns=64, warps=8, stages=4)
 # with 128 registers four programs are resident, each asking for up to 36 KB at once. Up to eight
 # programs for a multiprocessor the columns of a head are shared out; more would only read the keys
 # more often.

@@ -7,8 +7,8 @@ from . import Choice, route
 
 
 def _inputs(m: Maker, tokens: int, width: int, num: int, choice: Choice):
-    # logits well apart, so that no rounding flips a choice
-    router = m(num, width, dtype=torch.float32)
+    # logits of unit deviation: where they are large, sigmoids are one in float32 and tie
+    router = m(num, width, scale=width**-0.5, dtype=torch.float32)
     return m(tokens, width), router, m(num, scale=0.1, dtype=torch.float32), choice
 
 

@@ -41,10 +41,16 @@ class Tile:
 
 # by the largest number of rows. Up to 512 the time is that of reading the weights, so that the
 # inner dimension is shared out among 64 to 256 programs, always in 16 parts: the bits of a row are
-# the same from 5 rows to 512. Beyond it the products count: 128 programs of 8,192 rows are one
-# wave on 132 multiprocessors, and no sums go through memory.
-TILES = ((16, Tile(16, 64, 16, 4)), (64, Tile(64, 64, 16, 4)), (512, Tile(128, 64, 16, 4)))
-MANY = Tile(128, 128, 1, 8)
+# the same from 5 rows to 512. Beyond it the products count, and parts only fill multiprocessors
+# that would be idle.
+TILES = (
+    (16, Tile(16, 64, 16, 4)),
+    (64, Tile(64, 64, 16, 4)),
+    (512, Tile(128, 64, 16, 4)),
+    (1024, Tile(128, 64, 8, 4)),
+    (3072, Tile(128, 64, 4, 4)),
+)
+MANY = Tile(128, 64, 1, 4)
 # in exact mode, whatever the rows
 EXACT = Tile(64, 64, 16, 4)
 
