@@ -106,6 +106,15 @@ class Cache:
         self.tail[slot, :, :, :rows].copy_(snapshot.tail)
         self.tail[slot, :, :, rows:] = 0
 
+    def read(self, pages: Sequence[int]) -> Tensor:
+        """A copy of some pages [N, M, 64, R + P], on the device."""
+        return self.pages[sent(pages, self.pages.device)]
+
+    def fill(self, pages: Sequence[int], contents: Tensor) -> None:
+        """Lay what was read, wherever it is now, into pages."""
+        device = self.pages.device
+        self.pages[sent(pages, device)] = contents.to(device, non_blocking=True)
+
     def copy_page(self, source: int, target: int) -> None:
         """Copy a page whose end two sequences will write differently."""
         self.pages[target].copy_(self.pages[source])

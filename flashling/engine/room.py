@@ -96,14 +96,16 @@ class Room:
         if self.keeper.fits(snapshot.nbytes):
             self.keeper.keep(name, tokens, snapshot, s.pages, over)
         if is_parked:
-            pages = self.cache.pages[s.pages[: pages_for(s.done)]]
+            pages = self.cache.read(s.pages[: pages_for(s.done)])
             self.tiers.park((name, tokens, s.request.session or None), snapshot, pages)
 
     def _demote(self, kept: Kept) -> None:
         """What the device gives up goes one tier down, unless nobody will ask for it."""
+        if not self.tiers.all() or kind(kept) == SUPERSEDED:
+            return
         tokens = path(kept)
-        if kind(kept) != SUPERSEDED and not self.tiers.holds(kept.namespace, tokens):
-            pages = self.cache.pages[list(kept.pages)]
+        if not self.tiers.holds(kept.namespace, tokens):
+            pages = self.cache.read(kept.pages)
             self.tiers.keep((kept.namespace, tokens, None), kept.snapshot, pages)
 
     def _restore(self, s: Sequence, need: int, checkpoint: Checkpoint | None) -> None:
@@ -125,7 +127,7 @@ class Room:
 
     def _fill(self, s: Sequence, need: int, snapshot: Snapshot, contents: torch.Tensor) -> None:
         s.pages = self.pages.take(need)
-        self.cache.pages[s.pages[: len(contents)]] = contents.to(self.cache.pages.device)
+        self.cache.fill(s.pages[: len(contents)], contents)
         self._set(s, snapshot)
 
     def _set(self, s: Sequence, snapshot: Snapshot) -> None:
