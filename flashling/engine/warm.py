@@ -23,7 +23,7 @@ from .steps import SIZES, Steps, laid
 
 # rows of a step with prompts: kernels differ by ranges of them, and by whether 16 divides them
 ROWS = (2, 4, 5, 9, 16, 17, 32, 33, 48, 64, 65, 96, 100, 128, 129, 200, 256, 500, 512, 1000)
-ROWS += (1024, 3000, 4000, 4096, 8000, 8191, 8192)
+ROWS += (1024, 2048, 3000, 4000, 4096, 8000, 8191, 8192)
 
 
 def warm(
