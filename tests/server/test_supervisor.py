@@ -247,6 +247,7 @@ def test_a_request_that_ends_engines_is_refused(
 ) -> None:
     monkeypatch.setattr(supervisor, "PAUSE", 0.0)
     other = Request((3, 4), REQUEST.sampling)
+    before = set(children(os.getpid()))
 
     async def run() -> None:
         kept = Supervisor(Setup(str(folder)))
@@ -260,7 +261,8 @@ def test_a_request_that_ends_engines_is_refused(
             for _ in range(2):
                 stream = kept.open(again, 1, None, lambda _, event, to=heard: to.append(event))
                 await stream.taken
-            os.kill(children(os.getpid())[0], signal.SIGKILL)
+            (child,) = set(children(os.getpid())) - before
+            os.kill(child, signal.SIGKILL)
             while not (heard and isinstance(heard[-1], Lost)):
                 await asyncio.sleep(0.01)
         while kept.trouble:
