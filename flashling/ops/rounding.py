@@ -1,4 +1,4 @@
-"""Rounding inside Triton kernels, also where the interpreter runs them."""
+"""What Triton kernels share so that the interpreter, which rounds otherwise, runs them too."""
 # a kernel's language has no types
 # pyright: reportAttributeAccessIssue=false
 
@@ -25,3 +25,12 @@ def silu_times(gate, up, dtype: tl.constexpr):
     gate, up = rounded(gate, dtype).to(tl.float32), rounded(up, dtype).to(tl.float32)
     silu = rounded(gate / (1.0 + tl.exp(-gate)), dtype).to(tl.float32)
     return rounded(silu * up, dtype)
+
+
+@triton.jit
+def dot(a, b, acc, WIDE: tl.constexpr):
+    """acc + a b; the interpreter cannot multiply bfloat16 and is given float32."""
+    if WIDE:
+        return tl.dot(a.to(tl.float32), b.to(tl.float32), acc, input_precision="ieee")
+    else:
+        return tl.dot(a, b, acc)

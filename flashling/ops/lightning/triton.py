@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..exact import is_exact
 from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import dot
 from . import Carry, Grid
 from . import lightning as chunks_op
 from . import lightning_decode as decode_op
@@ -209,11 +210,6 @@ def _interpreted() -> bool:
 
 
 @triton.jit
-def _dot(a, b, total, WIDE: tl.constexpr):
-    return tl.dot(a.to(tl.float32), b.to(tl.float32), total) if WIDE else tl.dot(a, b, total)
-
-
-@triton.jit
 def _two(x):
     """x as the sum of two bfloat16 numbers."""
     high = x.to(tl.bfloat16)
@@ -227,8 +223,8 @@ def _folded(state, k, v, s, C: tl.constexpr, WIDE: tl.constexpr):
     # the values fade, not the keys: a slice of them is the smaller tile to convert
     high, low = _two(v.to(tl.float32) * tl.exp(-s * back)[:, None])
     state = state * tl.exp(-s * C)
-    state = _dot(tl.trans(k), low, state, WIDE)
-    return _dot(tl.trans(k), high, state, WIDE)
+    state = dot(tl.trans(k), low, state, WIDE)
+    return dot(tl.trans(k), high, state, WIDE)
 
 
 @triton.jit
@@ -238,12 +234,12 @@ def _outputs(q, k, v, state, s, C: tl.constexpr, TERMS: tl.constexpr, WIDE: tl.c
     high, low = _two(state)
     total = tl.zeros([C, v.shape[1]], tl.float32)
     if TERMS == 2:
-        total = _dot(q, low, total, WIDE)
-    total = _dot(q, high, total, WIDE) * tl.exp(-s * (n + 1))[:, None]
+        total = dot(q, low, total, WIDE)
+    total = dot(q, high, total, WIDE) * tl.exp(-s * (n + 1))[:, None]
     ahead = n[:, None] - n[None, :]
-    scores = _dot(q, tl.trans(k), tl.zeros([C, C], tl.float32), WIDE)
+    scores = dot(q, tl.trans(k), tl.zeros([C, C], tl.float32), WIDE)
     scores *= tl.where(ahead >= 0, tl.exp(-s * ahead), 0.0)
-    return _dot(scores.to(tl.bfloat16), v, total, WIDE)
+    return dot(scores.to(tl.bfloat16), v, total, WIDE)
 
 
 @triton.jit

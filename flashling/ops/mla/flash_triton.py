@@ -23,6 +23,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..device import current
 from ..exact import is_exact
+from ..rounding import dot
 from . import Documents, expand
 from . import mla_expanded as expanded_op
 from . import mla_over as over_op
@@ -141,27 +142,18 @@ def attend(
 
 
 @triton.jit
-def _dot(a, b, acc, WIDE: tl.constexpr):
-    """acc + a b; the interpreter cannot multiply bfloat16 and is given float32."""
-    if WIDE:
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), acc, input_precision="ieee")
-    else:
-        return tl.dot(a, b, acc)
-
-
-@triton.jit
 def _meet(acc, m, l, a, b, k, t, v, hidden, scale, WIDE: tl.constexpr):
     """Sums acc [rows, V], peaks m and masses l [rows] after keys k, t and values v more; `hidden`
     [rows, keys] says which of them a row does not see, or is None."""
-    s = _dot(a, tl.trans(k), tl.zeros((a.shape[0], k.shape[0]), tl.float32), WIDE)
-    s = _dot(b, tl.trans(t), s, WIDE)
+    s = dot(a, tl.trans(k), tl.zeros((a.shape[0], k.shape[0]), tl.float32), WIDE)
+    s = dot(b, tl.trans(t), s, WIDE)
     if hidden is not None:
         s = tl.where(hidden, float("-inf"), s)
     top = tl.maximum(m, tl.max(s, 1) * scale)
     e = tl.exp2(s * scale - top[:, None])
     shrink = tl.exp2(m - top)
     l = l * shrink + tl.sum(e, 1)
-    return _dot(e.to(v.dtype), v, acc * shrink[:, None], WIDE), top, l
+    return dot(e.to(v.dtype), v, acc * shrink[:, None], WIDE), top, l
 
 
 @triton.jit

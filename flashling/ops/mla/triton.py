@@ -18,6 +18,7 @@ from torch import Tensor
 from ..device import current
 from ..exact import bmm, is_exact
 from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import dot
 from . import BLOCK, halves
 from . import mla_paged as op
 
@@ -181,15 +182,6 @@ def _attend(
 
 
 @triton.jit
-def _dot(a, b, acc, WIDE: tl.constexpr):
-    """acc + a b; the interpreter cannot multiply bfloat16 and is given float32."""
-    if WIDE:
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), acc, input_precision="ieee")
-    else:
-        return tl.dot(a, b, acc)
-
-
-@triton.jit
 def _shares(length, most, SIZE: tl.constexpr, SPLITS: tl.constexpr):
     """How many pages a sequence has, and how many each of its parts."""
     count = tl.minimum(tl.cdiv(length, SIZE), most)
@@ -265,14 +257,14 @@ def _attend_part(
         real = j * SIZE + i < length
         c = tl.load(row + r, real[:, None] & (r < RANK), 0.0)
         k = tl.load(row + RANK + p, real[:, None] & (p < TURN), 0.0)
-        s = _dot(k, tl.trans(b), tl.zeros((SIZE, ROWS), tl.float32), WIDE)
-        s = _dot(c, tl.trans(a), s, WIDE)
+        s = dot(k, tl.trans(b), tl.zeros((SIZE, ROWS), tl.float32), WIDE)
+        s = dot(c, tl.trans(a), s, WIDE)
         s = tl.where(real[:, None], s * scale, float("-inf"))
         top = tl.maximum(m, tl.max(s, 0))
         e = tl.exp2(s - top)
         shrink = tl.exp2(m - top)
         l = l * shrink + tl.sum(e, 0)
-        acc = _dot(tl.trans(c), e.to(c.dtype), acc * shrink, WIDE)
+        acc = dot(tl.trans(c), e.to(c.dtype), acc * shrink, WIDE)
         m = top
     at = (n * SPLITS + split) * HEADS + h
     tl.store(peak + at, m, h < HEADS)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..device import current
 from ..exact import is_exact
 from ..overlap import OVERLAP, wait_for_inputs
+from ..rounding import dot
 from . import Choice
 from . import route as op
 
@@ -167,15 +168,6 @@ def _logits_of_few(
 
 
 @triton.jit
-def _dot(a, b, acc, WIDE: tl.constexpr):
-    """acc + a b; the interpreter cannot multiply bfloat16 and is given float32."""
-    if WIDE:
-        return tl.dot(a.to(tl.float32), b.to(tl.float32), acc, input_precision="ieee")
-    else:
-        return tl.dot(a, b, acc)
-
-
-@triton.jit
 def _logits_of_tile(
     x,
     router,
@@ -215,9 +207,9 @@ def _logits_of_tile(
         w -= high.to(tl.float32)
         middle = w.to(tl.bfloat16)
         low = (w - middle.to(tl.float32)).to(tl.bfloat16)
-        part = _dot(low, v, tl.zeros((EXPERTS, ROWS), tl.float32), WIDE)
-        part = _dot(middle, v, part, WIDE)
-        total += _dot(high, v, part, WIDE)
+        part = dot(low, v, tl.zeros((EXPERTS, ROWS), tl.float32), WIDE)
+        part = dot(middle, v, part, WIDE)
+        total += dot(high, v, part, WIDE)
     to = sums + (s * tokens + t).to(tl.int64)[None, :] * num + e[:, None]
     tl.store(to, total, (e < num)[:, None] & (t < tokens)[None, :])
 
