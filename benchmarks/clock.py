@@ -83,8 +83,8 @@ def on_cpu(call: Call) -> list[float]:
 
 
 def ceilings() -> dict[str, float]:
-    """What the GPU at hand reaches: TB/s read and copied (both ways counted), TFLOP/s of the library's products of
-    8192^3 numbers, and microseconds of an empty launch in a graph.
+    """What the GPU at hand reaches: TB/s read and copied (both ways counted), TFLOP/s of the
+    library's products of 8192^3 numbers, and microseconds of an empty launch in a graph.
     """
     from .probes import copy, nothing, read
 
