@@ -8,7 +8,8 @@ barriers and copies.
 
 # a kernel's language has no types, and a launch takes more than its parameters
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportIndexIssue=false
-# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportAssignmentType=false
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 )
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-# rows of a group of warps, keys of a step, steps that lie in shared memory: 208 of 227 KB
+# rows of a group of warps, keys of a step, and steps that lie in shared memory: 208 of 227 KB
 ROWS, KEYS, STAGES = 64, 128, 2
 # registers of a thread that computes and of one that copies; 3 groups of 128 share 65,536
 COMPUTES, COPIES = gl.constexpr(240), gl.constexpr(24)
