@@ -524,11 +524,23 @@ def combine(found: Tensor, weights: Tensor, shared: Tensor | None) -> Tensor:
     return out
 
 
+def _is_hopper() -> bool:
+    return current().capability[0] == 9 and not INTERPRETED.value
+
+
 def _many(
     x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Fp8, down: Fp8, shared: Shared, tile: Many
 ) -> Tensor:
     (num, width, hidden), (tokens, k) = down.shape, chosen.shape
     order, counts = sort(chosen, num)
+    if tile == MOST[gate_up.group] and _is_hopper() and not is_exact():
+        # it is written for that generation alone
+        from . import hopper_triton as hopper
+
+        if hopper.fits(gate_up, down):
+            found = hopper.products(x, order, counts, k, gate_up, down)
+            rows = quantise(x, gate_up.group)
+            return combine(found, weights, _shared(x, rows, shared, gate_up.group))
     # each expert with a pair has one tile, and one more for each further `tile.tokens`
     most = min(num, tokens * k)
     tiles = most + (tokens * k - most) // tile.tokens
