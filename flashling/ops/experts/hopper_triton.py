@@ -78,14 +78,15 @@ def tiles(counts: Tensor, pairs: int) -> Tensor:
 
 def rows_of(x: Tensor, order: Tensor | None, k: int, group: int | None) -> tuple[Tensor, Tensor]:
     """Rows of x as `quantise` has them, in the order of sorted pairs (None: as they are): numbers
-    [P, K] e4m3 and scales [K / group or 1, P + 128], so that those of neighbours lie together.
+    [P, K] e4m3 and scales [K / group or 1, P and more], so that those of neighbours lie together.
     """
     inputs, pairs = x.shape[1], len(x) if order is None else len(order)
     width = group or inputs
     across, wide = triton.next_power_of_2(inputs // width), triton.next_power_of_2(width)
     numbers = torch.empty(pairs, inputs, dtype=FLOAT8, device=x.device)
-    # a tile that begins with the last pair reads on
-    scale = torch.empty(inputs // width, pairs + TOKENS, dtype=torch.float32, device=x.device)
+    # a tile that begins with the last pair reads on; a descriptor wants rows of 16 bytes
+    length = (pairs + TOKENS + 3) // 4 * 4
+    scale = torch.empty(inputs // width, length, dtype=torch.float32, device=x.device)
     each = max(1, QUANTISED // (across * wide))
     _rows[(triton.cdiv(pairs, each),)](
         *(x, order, numbers, scale, scale.stride(0), pairs, k),
@@ -113,7 +114,7 @@ def _multiply(
     is_blocked = weight.group is not None
     flat = weight.numbers.view(num * outputs, inputs)
     layout = gl.NVMMASharedLayout.get_default_for([ROWS, STEP], gl.float8e4nv)
-    line = gl.NVMMASharedLayout(0, 32, rank=1)
+    line = gl.NVMMASharedLayout(0, 32, rank=2)
     # a gate's row and the same of up, or rows that follow each other
     own, other = (ROWS, outputs // 2) if is_gate_up else (2 * ROWS, ROWS)
     width = outputs // 2 if is_gate_up else outputs
@@ -122,7 +123,7 @@ def _multiply(
     _walk[(min(current().multiprocessors, most),)](
         TensorDescriptor.from_tensor(numbers, [TOKENS, STEP], layout),
         TensorDescriptor.from_tensor(flat, [ROWS, STEP], layout),
-        TensorDescriptor.from_tensor(sizes.view(-1), [TOKENS], line),
+        TensorDescriptor.from_tensor(sizes, [1, TOKENS], line),
         *(sizes, weight.scale, table, order, out, sizes.stride(0)),
         OUTPUTS=outputs,
         INPUTS=inputs,
@@ -228,8 +229,8 @@ def _fetch(
             mbarrier.expect(bar, (TOKENS + 4 * ROWS) * STEP + (4 * TOKENS if BLOCKED else 0))
             tma.async_copy_global_to_shared(x, [first, k], bar, x_buffers.index(i))
             if BLOCKED:
-                at_size = k // STEP * sizes_row + first
-                tma.async_copy_global_to_shared(s, [at_size], bar, s_buffers.index(i))
+                at_size = [k // STEP, first]
+                tma.async_copy_global_to_shared(s, at_size, bar, s_buffers.index(i))
             for piece in gl.static_range(4):
                 place = row + piece // 2 * OWN + piece % 2 * OTHER
                 buffer = w_buffers.index(i * 4 + piece)
@@ -253,6 +254,7 @@ def _sums(
     full, empty = bars
     STAGES: gl.constexpr = x_buffers.type.shape[0]
     ROWS: gl.constexpr = w_buffers.type.shape[1]
+    ALL: gl.constexpr = x_buffers.type.shape[1]
     LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, TOKENS, 32])
     a = gl.zeros((ROWS, TOKENS), gl.float32, layout=LAYOUT)
     b = gl.zeros((ROWS, TOKENS), gl.float32, layout=LAYOUT)
@@ -267,7 +269,7 @@ def _sums(
             none = gl.zeros((ROWS, TOKENS), gl.float32, layout=LAYOUT)
             part = warpgroup_mma(first, x, none, use_acc=False, is_async=True)
             one, two = gl.load(a_scales + k), gl.load(b_scales + k)
-            sizes = s_buffers.index(i).slice(0, TOKENS)
+            sizes = s_buffers.index(i).reshape((ALL,)).slice(0, TOKENS)
             part = warpgroup_mma_wait(num_outstanding=0, deps=(part,))
             a += part * (one * sizes.load(gl.SliceLayout(0, LAYOUT)))[None, :]
             part = warpgroup_mma(second, x, none, use_acc=False, is_async=True)
@@ -433,7 +435,7 @@ def _walk(
     STEP: gl.constexpr = x.block_type.shape[1]
     x_buffers = gl.allocate_shared_memory(gl.float8e4nv, [STAGES, TOKENS, STEP], x.layout)
     w_buffers = gl.allocate_shared_memory(gl.float8e4nv, [4 * STAGES, ROWS, STEP], w.layout)
-    s_buffers = gl.allocate_shared_memory(gl.float32, [STAGES, TOKENS], s.layout)
+    s_buffers = gl.allocate_shared_memory(gl.float32, [STAGES, 1, TOKENS], s.layout)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     for i in gl.static_range(STAGES):
