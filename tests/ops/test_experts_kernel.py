@@ -200,8 +200,9 @@ def test_the_tile_follows_the_rows_of_an_expert() -> None:
 @pytest.mark.parametrize(("tokens", "k", "num"), [(1, 8, 16), (37, 3, 7), (2100, 2, 3)])
 def test_sort(tokens: int, k: int, num: int) -> None:
     chosen = Maker(torch.bfloat16, DEVICE).integers(num, tokens, k)
-    order, counts = kernels.sort(chosen, num)
-    assert torch.equal(order.long(), chosen.flatten().argsort(stable=True))
+    for sort in (kernels.sort, kernels.sort_many):
+        order, counts = sort(chosen, num)
+        assert torch.equal(order.long(), chosen.flatten().argsort(stable=True))
     assert torch.equal(counts.long(), load(chosen, num))
 
 

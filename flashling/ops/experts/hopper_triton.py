@@ -11,6 +11,7 @@ blocks. Written in Gluon, which names layouts, barriers and copies; sums are in 
 # a kernel's language has no types, and a launch takes more than its parameters
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportIndexIssue=false
 # pyright: reportGeneralTypeIssues=false, reportArgumentType=false, reportPrivateUsage=false
+# pyright: reportOperatorIssue=false, reportAssignmentType=false
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ def products(x: Tensor, order: Tensor, counts: Tensor, k: int, gate_up: Fp8, dow
     """What each pair's expert makes of its token: x [T, D] bfloat16, order [T * k] and counts [E]
     as of `sort` -> [T, k, D] bfloat16, not weighted.
     """
-    (num, width, hidden), pairs = down.shape, len(order)
+    (_, width, hidden), pairs = down.shape, len(order)
     table = tiles(counts, pairs)
     between, found = x.new_empty(pairs, hidden), x.new_empty(len(x), k, width)
     group = gate_up.group
@@ -183,9 +184,8 @@ def _rows(
     inside = is_group[:, None] & (column < GROUP)[None, :]
     at = (group * GROUP)[:, None] + column[None, :]
     wait_for_inputs()
-    if SORTED:
-        row = pair
-    else:
+    row = pair
+    if not SORTED:
         row = tl.load(order + pair, mask=pair < pairs, other=0) // SLOTS
     found = tl.load(x + (row.to(tl.int64) * INPUTS)[:, None] + at, mask=inside, other=0.0)
     found, size = _quantised(found.to(tl.float32))

@@ -28,6 +28,8 @@ from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from . import experts as op
 from . import swiglu as swiglu_op
+from .sort_triton import MANY as MANY_PAIRS
+from .sort_triton import sort_many
 from .swiglu_triton import swiglu_quantised
 
 # the interpreter multiplies e4m3 as integers and rounds to it and to bfloat16 wrongly
@@ -330,6 +332,8 @@ def sort(chosen: Tensor, num: int) -> tuple[Tensor, Tensor]:
     of `num` experts has: order [T * k] int32, counts [num] int32.
     """
     pairs = chosen.numel()
+    if pairs >= MANY_PAIRS:
+        return sort_many(chosen, num)
     order = torch.empty(pairs, dtype=torch.int32, device=chosen.device)
     counts = torch.empty(num, dtype=torch.int32, device=chosen.device)
     block = min(4096, triton.next_power_of_2(pairs))
