@@ -28,6 +28,7 @@ from flashling.ops.linear.cases import fp8
 from flashling.quant import INT4
 
 kernels = import_module("flashling.ops.experts.triton")
+row_kernels = import_module("flashling.ops.experts.rows_triton")
 Few, Many = kernels.Few, kernels.Many
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -200,7 +201,7 @@ def test_the_tile_follows_the_rows_of_an_expert() -> None:
 @pytest.mark.parametrize(("tokens", "k", "num"), [(1, 8, 16), (37, 3, 7), (2100, 2, 3)])
 def test_sort(tokens: int, k: int, num: int) -> None:
     chosen = Maker(torch.bfloat16, DEVICE).integers(num, tokens, k)
-    order, counts = kernels.sort(chosen, num)
+    order, counts = row_kernels.sort(chosen, num)
     assert torch.equal(order.long(), chosen.flatten().argsort(stable=True))
     assert torch.equal(counts.long(), load(chosen, num))
 
@@ -211,9 +212,9 @@ def test_combine_is_in_slot_order() -> None:
     total = found[:, 0].float() * weights[:, 0, None]
     for i in (1, 2):
         total = total + found[:, i].float() * weights[:, i, None]
-    got = kernels.combine(found, weights, None)
+    got = row_kernels.combine(found, weights, None)
     assert error(got, total) < 2e-3
-    assert error(kernels.combine(found, weights, own), total + own.float()) < 2e-3
+    assert error(row_kernels.combine(found, weights, own), total + own.float()) < 2e-3
     if DEVICE.type == "cpu":
         # the interpreter has no fused multiply-add
         assert torch.equal(got, total.bfloat16())

@@ -16,7 +16,7 @@ from ..linear import Int4, Weight, linear
 from ..linear import int4_triton as fours
 from . import swiglu
 from .int4_triton import Tile4, grouped
-from .triton import combine
+from .rows_triton import combine
 
 # beyond so many tokens some experts would be read twice, which costs more than sorting
 FEW_TOKENS = 16

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from ..device import current
 from ..exact import is_exact
-from ..linear import Fp8, Int4, Weight, linear, quantise
+from ..linear import Fp8, Int4, Weight, linear
 from ..linear.triton import product
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from . import experts as op
 from . import swiglu as swiglu_op
+from .rows_triton import combine, prepare, quantise
 from .swiglu_triton import swiglu_quantised
 
 # the interpreter multiplies e4m3 as integers and rounds to it and to bfloat16 wrongly
@@ -50,7 +51,8 @@ class Few:
 class Many:
     """Tokens and weight rows of a tile, warps and stages, for the two products.
 
-    `gate_up` counts hidden rows: each is a row of the gate and one of up.
+    `gate_up` counts hidden rows: each is a row of the gate and one of up. Swapped, the weight is the
+    left operand.
     """
 
     tokens: int
@@ -58,11 +60,14 @@ class Many:
     down: int
     warps: int
     stages: int
+    is_swapped: bool = True
 
 
 # more tokens, although they hardly share an expert (4 meet 30 of 256 in 32 pairs), are quicker on
 # the tensor cores
 FEW_TOKENS = 2
+# up to so many tokens the shared expert is one more of the grouped kernels
+SHARED_TOKENS = 128
 # the most that an expert's mean number of tokens may be, and the tile. One tile should hold all
 # of them, or the weights are read twice. 16 KiB of weights a stage, 4 stages and 2 or 3 programs
 # a multiprocessor keep the memory busy
@@ -134,11 +139,16 @@ def _fits(tile: Few, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
     """Whether whole tiles cover the weights, and the shared expert is one more of the routed."""
     # a tile lies in one block of scales
     least = max(tile.gate_up, tile.down, 1 if gate_up.group is None else BLOCK.value)
-    alike = all(
+    fits = all(n >= least and n == triton.next_power_of_2(n) for n in down.shape[1:])
+    return fits and (shared is None or _are_alike(gate_up, down, shared))
+
+
+def _are_alike(gate_up: Fp8, down: Fp8, shared: tuple[Weight, Weight]) -> bool:
+    """Whether the shared expert has the form and the shapes of a routed one."""
+    return all(
         isinstance(own, Fp8) and own.group == each.group and own.shape == each.shape[1:]
-        for own, each in zip(shared or (), (gate_up, down), strict=False)
+        for own, each in zip(shared, (gate_up, down), strict=True)
     )
-    return alike and all(n >= least and n == triton.next_power_of_2(n) for n in down.shape[1:])
 
 
 @triton.jit
@@ -298,46 +308,6 @@ def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile
 
 
 @triton.jit
-def _sort_kernel(chosen, order, counts, PAIRS, BLOCK_P: tl.constexpr):
-    """order [P]: the pairs of every expert, by expert, in their own order; counts [E].
-
-    One program an expert: it counts the pairs of those before it, and then places its own.
-    """
-    expert, none = tl.program_id(0), tl.num_programs(0)
-    places = tl.arange(0, BLOCK_P)
-    before, own = tl.zeros((BLOCK_P,), tl.int32), tl.zeros((BLOCK_P,), tl.int32)
-    wait_for_inputs()
-    first = 0
-    # not `for`: the interpreter cannot count to a number that it was given
-    while first < PAIRS:
-        other = tl.load(chosen + first + places, mask=first + places < PAIRS, other=none)
-        before += (other < expert).to(tl.int32)
-        own += (other == expert).to(tl.int32)
-        first += BLOCK_P
-    tl.store(counts + expert, tl.sum(own, 0))
-    start, first = tl.sum(before, 0), 0
-    while first < PAIRS:
-        pair = first + places
-        mine = tl.load(chosen + pair, mask=pair < PAIRS, other=none) == expert
-        ranks = tl.cumsum(mine.to(tl.int32), 0)
-        tl.store(order + start + ranks - 1, pair, mask=mine)
-        start += tl.sum(mine.to(tl.int32), 0)
-        first += BLOCK_P
-
-
-def sort(chosen: Tensor, num: int) -> tuple[Tensor, Tensor]:
-    """The pairs of chosen [T, k], counted row by row, sorted by expert, stably, and how many each
-    of `num` experts has: order [T * k] int32, counts [num] int32.
-    """
-    pairs = chosen.numel()
-    order = torch.empty(pairs, dtype=torch.int32, device=chosen.device)
-    counts = torch.empty(num, dtype=torch.int32, device=chosen.device)
-    block = min(4096, triton.next_power_of_2(pairs))
-    _sort_kernel[(num,)](chosen, order, counts, pairs, BLOCK_P=block, num_warps=8, **OVERLAP)
-    return order, counts
-
-
-@triton.jit
 def _find(counts, tile, NUM, TOKENS: tl.constexpr, NUM_PAD: tl.constexpr):
     """The expert of a tile of TOKENS sorted pairs, its first pair and the end of the expert's;
     a tile after the last one ends before it begins."""
@@ -352,18 +322,55 @@ def _find(counts, tile, NUM, TOKENS: tl.constexpr, NUM_PAD: tl.constexpr):
 
 
 @triton.jit
-def _add_product(total, w, x, w_scale, x_scale, BLOCKS: tl.constexpr):
-    """total [N, M] plus w [N, 128] times x [M, 128]^T, scaled where scales are by block; they are
-    pointers, w_scale to the one scale of all N rows."""
+def _find_any(
+    counts,
+    tile,
+    NUM,
+    tokens,
+    SLOTS: tl.constexpr,
+    SHARED: tl.constexpr,
+    TOKENS: tl.constexpr,
+    NUM_PAD: tl.constexpr,
+):
+    """As `_find`; with SHARED the first tiles are those of the shared expert, whose number is NUM
+    and whose pairs are the last."""
+    own = tl.cdiv(tokens, TOKENS) if SHARED else 0
+    expert, first, end = _find(counts, tile - own, NUM, TOKENS, NUM_PAD)
+    if SHARED:
+        is_own, pairs = tile < own, tokens * SLOTS
+        expert = tl.where(is_own, NUM, expert)
+        first = tl.where(is_own, pairs + tile * TOKENS, first)
+        end = tl.where(is_own, pairs + tokens, end)
+    return expert, first, end
+
+
+@triton.jit
+def _weight(
+    numbers,
+    scale,
+    shared_numbers,
+    shared_scale,
+    expert,
+    NUM,
+    NUMBERS: tl.constexpr,
+    SCALES: tl.constexpr,
+    SHARED: tl.constexpr,
+):
+    """Where an expert's NUMBERS numbers and SCALES scales lie."""
+    w, s = numbers + expert.to(tl.int64) * NUMBERS, scale + expert * SCALES
+    if SHARED:
+        if expert == NUM:
+            w, s = shared_numbers, shared_scale
+    return w, s
+
+
+@triton.jit
+def _multiply(w, x, total, IS_SWAPPED: tl.constexpr):
+    """w [N, 128] times x [M, 128]^T, added to `total` [N, M], or [M, N] if not swapped."""
     if INTERPRETED:
         w, x = w.to(tl.float32), x.to(tl.float32)
-    if BLOCKS:
-        # one multiplication a number, and it is that of the addition
-        both = tl.load(w_scale) * tl.load(x_scale)
-        total += tl.dot(w, tl.trans(x)) * both[None, :]
-    else:
-        total = tl.dot(w, tl.trans(x), total)
-    return total
+    a, b = (w, tl.trans(x)) if IS_SWAPPED else (x, tl.trans(w))
+    return tl.dot(a, b, total)
 
 
 @triton.jit
@@ -377,6 +384,11 @@ def _step(at, k, K: tl.constexpr):
 
 
 @triton.jit
+def _by_token(sizes, IS_SWAPPED: tl.constexpr):
+    return sizes[None, :] if IS_SWAPPED else sizes[:, None]
+
+
+@triton.jit(do_not_specialize=["tokens"])
 def _many_gate_up_kernel(
     x,
     x_scale,
@@ -384,54 +396,75 @@ def _many_gate_up_kernel(
     counts,
     numbers,
     scale,
+    shared_numbers,
+    shared_scale,
     hidden,
     NUM,
+    tokens,
     D: tl.constexpr,
     F: tl.constexpr,
     SLOTS: tl.constexpr,
+    SHARED: tl.constexpr,
     NUM_PAD: tl.constexpr,
     TOKENS: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
+    IS_SWAPPED: tl.constexpr,
 ):
     """hidden [P, F] of sorted pairs: TOKENS of one expert, ROWS of its F."""
     # the tiles of one expert follow each other, so that its tokens and weights stay in the cache
     tiles: tl.constexpr = (F + ROWS - 1) // ROWS
+    G: tl.constexpr = D // BLOCK
+    SCALES: tl.constexpr = 2 * F // BLOCK * G if BLOCKS else 2 * F
     wait_for_inputs()
-    expert, first, end = _find(counts, tl.program_id(0) // tiles, NUM, TOKENS, NUM_PAD)
+    tile = tl.program_id(0) // tiles
+    expert, first, end = _find_any(counts, tile, NUM, tokens, SLOTS, SHARED, TOKENS, NUM_PAD)
     if first >= end:
         return
+    w, s = _weight(
+        numbers, scale, shared_numbers, shared_scale, expert, NUM, 2 * F * D, SCALES, SHARED
+    )
     pairs = first + tl.arange(0, TOKENS)
-    token = tl.load(order + tl.minimum(pairs, end - 1)) // SLOTS
+    token = tl.load(order + tl.minimum(pairs, end - 1)) // (SLOTS + SHARED)
     rows = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
     row, columns = tl.minimum(rows, F - 1), tl.arange(0, BLOCK)
     x_at = x + token.to(tl.int64)[:, None] * D + columns[None, :]
-    w_at = numbers + expert.to(tl.int64) * (2 * F * D) + row[:, None] * D + columns[None, :]
+    w_at = w + row[:, None] * D + columns[None, :]
+    shape: tl.constexpr = (ROWS, TOKENS) if IS_SWAPPED else (TOKENS, ROWS)
+    gate = tl.zeros(shape, tl.float32)
+    up = tl.zeros(shape, tl.float32)
     if BLOCKS:
-        G: tl.constexpr = D // BLOCK
         # a tile lies in one block of rows
-        s_at = scale + expert * (2 * F // BLOCK * G) + tl.program_id(0) % tiles * ROWS // BLOCK * G
-        up_s_at, x_s_at = s_at + F // BLOCK * G, x_scale + token * G
+        s_at, x_s_at = s + tl.program_id(0) % tiles * ROWS // BLOCK * G, x_scale + token * G
+        # scales are there a step before they are needed
+        gate_s, up_s, x_s = tl.load(s_at), tl.load(s_at + F // BLOCK * G), tl.load(x_s_at)
+        for k in range(0, D, BLOCK):
+            next_ = tl.minimum(k // BLOCK + 1, G - 1)
+            next_gate, next_up = tl.load(s_at + next_), tl.load(s_at + F // BLOCK * G + next_)
+            next_x = tl.load(x_s_at + next_)
+            part = _step(x_at, k, D)
+            found = _multiply(_step(w_at, k, D), part, tl.zeros(shape, tl.float32), IS_SWAPPED)
+            # one multiplication a number, and it is that of the addition
+            gate += found * _by_token(gate_s * x_s, IS_SWAPPED)
+            up_w = _step(w_at + F * D, k, D)
+            found = _multiply(up_w, part, tl.zeros(shape, tl.float32), IS_SWAPPED)
+            up += found * _by_token(up_s * x_s, IS_SWAPPED)
+            gate_s, up_s, x_s = next_gate, next_up, next_x
     else:
-        s_at = scale + expert * (2 * F) + row
-        up_s_at, x_s_at = s_at + F, x_scale + token
-    gate = tl.zeros((ROWS, TOKENS), tl.float32)
-    up = tl.zeros((ROWS, TOKENS), tl.float32)
-    for k in range(0, D, BLOCK):
-        g, part = k // BLOCK, _step(x_at, k, D)
-        gate = _add_product(gate, _step(w_at, k, D), part, s_at + g, x_s_at + g, BLOCKS)
-        up_w = _step(w_at + F * D, k, D)
-        up = _add_product(up, up_w, part, up_s_at + g, x_s_at + g, BLOCKS)
-    if not BLOCKS:
-        by_token = tl.load(x_s_at)[None, :]
-        gate = gate * by_token * tl.load(s_at)[:, None]
-        up = up * by_token * tl.load(up_s_at)[:, None]
-    found = tl.trans(silu_times(gate, up, hidden.dtype.element_ty))
+        for k in range(0, D, BLOCK):
+            part = _step(x_at, k, D)
+            gate = _multiply(_step(w_at, k, D), part, gate, IS_SWAPPED)
+            up = _multiply(_step(w_at + F * D, k, D), part, up, IS_SWAPPED)
+        by_token = _by_token(tl.load(x_scale + token), IS_SWAPPED)
+        gate = gate * by_token * _by_token(tl.load(s + row), not IS_SWAPPED)
+        up = up * by_token * _by_token(tl.load(s + F + row), not IS_SWAPPED)
+    found = silu_times(gate, up, hidden.dtype.element_ty)
+    found = tl.trans(found) if IS_SWAPPED else found
     at = hidden + pairs.to(tl.int64)[:, None] * F + rows[None, :]
     tl.store(at, found, mask=(pairs < end)[:, None] & (rows < F)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def _many_down_kernel(
     x,
     x_scale,
@@ -439,124 +472,109 @@ def _many_down_kernel(
     counts,
     numbers,
     scale,
+    shared_numbers,
+    shared_scale,
     out,
     NUM,
+    tokens,
     D: tl.constexpr,
     F: tl.constexpr,
+    SLOTS: tl.constexpr,
+    SHARED: tl.constexpr,
     NUM_PAD: tl.constexpr,
     TOKENS: tl.constexpr,
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
+    IS_SWAPPED: tl.constexpr,
 ):
     """out [P, D] in the pairs' own order, from x [P, F] in sorted order."""
     tiles: tl.constexpr = (D + ROWS - 1) // ROWS
-    wait_for_inputs()
-    expert, first, end = _find(counts, tl.program_id(0) // tiles, NUM, TOKENS, NUM_PAD)
+    G: tl.constexpr = F // BLOCK
+    SCALES: tl.constexpr = D // BLOCK * G if BLOCKS else D
+    # the pairs were sorted before the kernels that are waited for below
+    tile = tl.program_id(0) // tiles
+    expert, first, end = _find_any(counts, tile, NUM, tokens, SLOTS, SHARED, TOKENS, NUM_PAD)
     if first >= end:
         return
+    w, s = _weight(
+        numbers, scale, shared_numbers, shared_scale, expert, NUM, D * F, SCALES, SHARED
+    )
     pairs = first + tl.arange(0, TOKENS)
     place = tl.minimum(pairs, end - 1)
+    pair = tl.load(order + place).to(tl.int64)
     rows = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
     row, columns = tl.minimum(rows, D - 1), tl.arange(0, BLOCK)
     x_at = x + place.to(tl.int64)[:, None] * F + columns[None, :]
-    w_at = numbers + expert.to(tl.int64) * (D * F) + row[:, None] * F + columns[None, :]
-    if BLOCKS:
-        G: tl.constexpr = F // BLOCK
-        s_at = scale + expert * (D // BLOCK * G) + tl.program_id(0) % tiles * ROWS // BLOCK * G
-        x_s_at = x_scale + place * G
-    else:
-        s_at, x_s_at = scale + expert * D + row, x_scale + place
-    total = tl.zeros((ROWS, TOKENS), tl.float32)
-    for k in range(0, F, BLOCK):
-        g, w = k // BLOCK, _step(w_at, k, F)
-        total = _add_product(total, w, _step(x_at, k, F), s_at + g, x_s_at + g, BLOCKS)
-    if not BLOCKS:
-        total = total * tl.load(x_s_at)[None, :] * tl.load(s_at)[:, None]
-    pair = tl.load(order + place).to(tl.int64)
-    at = out + pair[:, None] * D + rows[None, :]
-    found = tl.trans(rounded(total, out.dtype.element_ty))
-    tl.store(at, found, mask=(pairs < end)[:, None] & (rows < D)[None, :])
-
-
-@triton.jit
-def _combine_kernel(
-    found,
-    weights,
-    shared,
-    out,
-    D,
-    found_stride,
-    shared_stride,
-    SLOTS: tl.constexpr,
-    SHARED: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-):
-    token = tl.program_id(0).to(tl.int64)
-    at = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
-    total = tl.zeros((BLOCK_D,), tl.float32)
+    w_at = w + row[:, None] * F + columns[None, :]
+    shape: tl.constexpr = (ROWS, TOKENS) if IS_SWAPPED else (TOKENS, ROWS)
+    total = tl.zeros(shape, tl.float32)
     wait_for_inputs()
-    for slot in tl.static_range(SLOTS):
-        part = tl.load(found + token * found_stride + slot * D + at, mask=at < D, other=0.0)
-        total += part.to(tl.float32) * tl.load(weights + token * SLOTS + slot)
-    if SHARED:
-        own = tl.load(shared + token * shared_stride + at, mask=at < D, other=0.0)
-        total += own.to(tl.float32)
-    tl.store(out + token * D + at, rounded(total, out.dtype.element_ty), mask=at < D)
-
-
-def combine(found: Tensor, weights: Tensor, shared: Tensor | None) -> Tensor:
-    """found [T, k, D] weighted by weights [T, k] and summed in slot order, then shared [T, D]:
-    [T, D], in float32, rounded once. The rows of a token lie end to end.
-    """
-    tokens, k, width = found.shape
-    assert found.stride()[1:] == (width, 1) and (shared is None or shared.stride(1) == 1)
-    out = found.new_empty(tokens, width)
-    block = min(1024, triton.next_power_of_2(width))
-    last = out if shared is None else shared
-    _combine_kernel[(tokens, triton.cdiv(width, block))](
-        *(found, weights, last, out, width, found.stride(0), last.stride(0)),
-        SLOTS=k,
-        SHARED=shared is not None,
-        BLOCK_D=block,
-        num_warps=4,
-        **OVERLAP,
-    )
-    return out
+    if BLOCKS:
+        s_at, x_s_at = s + tl.program_id(0) % tiles * ROWS // BLOCK * G, x_scale + place * G
+        w_s, x_s = tl.load(s_at), tl.load(x_s_at)
+        for k in range(0, F, BLOCK):
+            next_ = tl.minimum(k // BLOCK + 1, G - 1)
+            next_w, next_x = tl.load(s_at + next_), tl.load(x_s_at + next_)
+            part = _step(x_at, k, F)
+            found = _multiply(_step(w_at, k, F), part, tl.zeros(shape, tl.float32), IS_SWAPPED)
+            total += found * _by_token(w_s * x_s, IS_SWAPPED)
+            w_s, x_s = next_w, next_x
+    else:
+        for k in range(0, F, BLOCK):
+            total = _multiply(_step(w_at, k, F), _step(x_at, k, F), total, IS_SWAPPED)
+        total = total * _by_token(tl.load(x_scale + place), IS_SWAPPED)
+        total = total * _by_token(tl.load(s + row), not IS_SWAPPED)
+    at = out + pair[:, None] * D + rows[None, :]
+    found = rounded(total, out.dtype.element_ty)
+    found = tl.trans(found) if IS_SWAPPED else found
+    tl.store(at, found, mask=(pairs < end)[:, None] & (rows < D)[None, :])
 
 
 def _many(
     x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Fp8, down: Fp8, shared: Shared, tile: Many
 ) -> Tensor:
     (num, width, hidden), (tokens, k) = down.shape, chosen.shape
-    order, counts = sort(chosen, num)
+    inside = _is_one_more(tokens, gate_up, down, shared)
+    first, second = shared if shared and inside else (gate_up, down)
+    order, counts, *rows = prepare(x, chosen, num, gate_up.group, inside)
     # each expert with a pair has one tile, and one more for each further `tile.tokens`
     most = min(num, tokens * k)
-    tiles = most + (tokens * k - most) // tile.tokens
-    facts = {"NUM": num, "D": width, "F": hidden, "NUM_PAD": triton.next_power_of_2(num)}
-    facts |= {"TOKENS": tile.tokens, "BLOCKS": gate_up.group is not None}
+    tiles = most + (tokens * k - most) // tile.tokens + inside * triton.cdiv(tokens, tile.tokens)
+    facts = {"D": width, "F": hidden, "SLOTS": k, "SHARED": int(inside)}
+    facts |= {"NUM_PAD": triton.next_power_of_2(num), "TOKENS": tile.tokens}
+    facts |= {"BLOCKS": gate_up.group is not None, "IS_SWAPPED": tile.is_swapped}
     step = (tile.tokens + max(2 * tile.gate_up, tile.down)) * BLOCK.value
     stages = current().stages(step, tile.stages)
     facts |= {"num_warps": tile.warps, "num_stages": stages, **OVERLAP}
-    between, found = x.new_empty(tokens * k, hidden), x.new_empty(tokens, k, width)
-    rows = quantise(x, gate_up.group)
+    slots = k + inside
+    between, found = x.new_empty(tokens * slots, hidden), x.new_empty(tokens, slots, width)
     _many_gate_up_kernel[(tiles * triton.cdiv(hidden, tile.gate_up),)](
-        *rows,
-        *(order, counts, gate_up.numbers, gate_up.scale, between),
-        SLOTS=k,
+        *(*rows, order, counts, gate_up.numbers, gate_up.scale),
+        *(first.numbers, first.scale, between, num, tokens),
         ROWS=tile.gate_up,
         **facts,
     )
     _many_down_kernel[(tiles * triton.cdiv(width, tile.down),)](
-        *quantise(between, down.group),
-        *(order, counts, down.numbers, down.scale, found),
+        *(*quantise(between, down.group), order, counts, down.numbers, down.scale),
+        *(second.numbers, second.scale, found, num, tokens),
         ROWS=tile.down,
         **facts,
     )
-    return combine(found, weights, _shared(x, rows, shared, gate_up.group))
+    own = found[:, k] if inside else _shared(x, rows, shared, gate_up.group)
+    return combine(found[:, :k], weights, own)
+
+
+def _is_one_more(tokens: int, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
+    """Whether the shared expert goes with the routed ones. A prompt's rows meet it in the library,
+    which has larger tiles.
+    """
+    return shared is not None and (
+        (is_exact() or tokens <= SHARED_TOKENS) and _are_alike(gate_up, down, shared)
+    )
 
 
 def _shared(
-    x: Tensor, rows: tuple[Tensor, Tensor], shared: Shared, group: int | None
+    x: Tensor, rows: list[Tensor], shared: Shared, group: int | None
 ) -> Tensor | None:
     """The shared expert's part of x, whose quantised rows are at hand."""
     if shared is None:
