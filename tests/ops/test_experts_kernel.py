@@ -15,6 +15,7 @@ pytest.importorskip("triton")
 import triton
 import triton.language as tl
 
+from flashling.ops import exact
 from flashling.ops.cases import Maker
 from flashling.ops.experts import experts as op
 from flashling.ops.experts import int4, load
@@ -108,9 +109,41 @@ def test_many_tokens(tile: Any, tokens: int, k: int, width: int, hidden: int, sh
     check(inputs(tokens, k, 5, width, hidden, shared=shared), tile)
 
 
-@pytest.mark.parametrize("tile", [Many(16, 64, 128, 4, 2), Many(32, 128, 64, 4, 2)])
-def test_many_tokens_and_blocks(tile: Any) -> None:
-    check(inputs(20, 2, 4, 256, 128, blocks=True), tile)
+@pytest.mark.parametrize(
+    ("tile", "width", "hidden"),
+    [
+        (Many(16, 64, 128, 4, 2), 256, 128),
+        (Many(32, 128, 256, 4, 2, is_swapped=False), 256, 384),
+        # the second half of the last tile lies past the end
+        (Many(16, 128, 256, 4, 2), 384, 128),
+    ],
+)
+def test_many_tokens_and_blocks(tile: Any, width: int, hidden: int) -> None:
+    check(inputs(20, 2, 4, width, hidden, blocks=True), tile)
+
+
+def test_a_token_on_the_left() -> None:
+    check(inputs(33, 3, 5, 80, 48), Many(16, 64, 64, 4, 2, is_swapped=False))
+
+
+def test_many_tokens_leave_the_shared_expert_to_the_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    args = inputs(5, 2, 4, 64, 32)
+    inside = check(args, Many(16, 64, 64, 4, 2))
+    monkeypatch.setattr(kernels, "SHARED_TOKENS", 4)
+    asked: list[int] = []
+
+    def product(*given: Any) -> Tensor:
+        asked.append(len(given[0]))
+        return dense.product(*given)
+
+    monkeypatch.setattr(kernels, "product", product)
+    apart = check(args, Many(16, 64, 64, 4, 2))
+    assert asked == [5, 5] and error(inside, apart) < NEAR
+    with exact.exactly():
+        kernels.experts(*args)
+    assert asked == [5, 5]
 
 
 def test_all_tokens_choose_one_expert() -> None:
@@ -204,6 +237,26 @@ def test_sort(tokens: int, k: int, num: int) -> None:
     order, counts = row_kernels.sort(chosen, num)
     assert torch.equal(order.long(), chosen.flatten().argsort(stable=True))
     assert torch.equal(counts.long(), load(chosen, num))
+
+
+@pytest.mark.parametrize("group", [None, 128])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("tokens", "k"), [(1, 8), (37, 3)])
+def test_rows_are_sorted_and_quantised_in_one_launch(
+    tokens: int, k: int, shared: bool, group: int | None
+) -> None:
+    m = Maker(torch.bfloat16, DEVICE)
+    x, chosen = m(tokens, 384), m.integers(7, tokens, k)
+    order, counts, *quantised = row_kernels.prepare(x, chosen, 7, group, shared)
+    want = chosen.flatten().argsort(stable=True)
+    if shared:
+        own = torch.arange(tokens, device=DEVICE) * (k + 1) + k
+        want = torch.cat((want // k * (k + 1) + want % k, own))
+    assert torch.equal(order.long(), want) and torch.equal(counts.long(), load(chosen, 7))
+    for got, again, body in zip(
+        quantised, row_kernels.quantise(x, group), quantise(x, group), strict=True
+    ):
+        assert torch.equal(got.float(), body.float()) and torch.equal(again.float(), body.float())
 
 
 def test_combine_is_in_slot_order() -> None:

@@ -20,8 +20,8 @@ from ..linear import Int4
 from ..linear.int4_triton import BLOCK, GROUP, _add_product, _input, arranged
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
+from .many_triton import _find
 from .rows_triton import sort
-from .triton import _find
 
 
 @dataclass(frozen=True)

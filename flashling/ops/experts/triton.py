@@ -2,9 +2,7 @@
 
 A few tokens: each pair of a token and a slot streams its expert's weights through registers,
 since a product of one row has nothing to share. More tokens: the pairs are sorted by expert, and
-each tile of a weight meets the tokens of its expert on the tensor cores. There the weight is the
-left operand, so that 64 of its rows and any number of tokens are one kind of instruction with one
-order of summation: what a token gets depends neither on its company nor on the tile.
+each tile of a weight meets the tokens of its expert on the tensor cores (`many_triton.py`).
 """
 
 # this file hides the package of its name from the checker, which takes kernels for functions
@@ -28,12 +26,10 @@ from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from . import experts as op
 from . import swiglu as swiglu_op
+from .many_triton import BLOCK, INTERPRETED, _many_down_kernel, _many_gate_up_kernel
 from .rows_triton import combine, prepare, quantise
 from .swiglu_triton import swiglu_quantised
 
-# the interpreter multiplies e4m3 as integers and rounds to it and to bfloat16 wrongly
-INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
-BLOCK = tl.constexpr(128)
 Shared = tuple[Weight, Weight] | None
 
 
@@ -51,8 +47,8 @@ class Few:
 class Many:
     """Tokens and weight rows of a tile, warps and stages, for the two products.
 
-    `gate_up` counts hidden rows: each is a row of the gate and one of up. Swapped, the weight is the
-    left operand.
+    `gate_up` counts hidden rows: each is a row of the gate and one of up. Swapped, the weight is
+    the left operand.
     """
 
     tokens: int
@@ -307,229 +303,6 @@ def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile
     return combine(found[:, :k], weights, found[:, k] if shared else None)
 
 
-@triton.jit
-def _find(counts, tile, NUM, TOKENS: tl.constexpr, NUM_PAD: tl.constexpr):
-    """The expert of a tile of TOKENS sorted pairs, its first pair and the end of the expert's;
-    a tile after the last one ends before it begins."""
-    e = tl.arange(0, NUM_PAD)
-    count = tl.load(counts + e, mask=e < NUM, other=0)
-    ends = tl.cumsum((count + TOKENS - 1) // TOKENS, 0)
-    passed = ends <= tile
-    expert = tl.sum(passed.to(tl.int32), 0)
-    start = tl.sum(tl.where(passed, count, 0), 0)
-    first = start + (tile - tl.max(tl.where(passed, ends, 0), 0)) * TOKENS
-    return expert, first, start + tl.sum(tl.where(e == expert, count, 0), 0)
-
-
-@triton.jit
-def _find_any(
-    counts,
-    tile,
-    NUM,
-    tokens,
-    SLOTS: tl.constexpr,
-    SHARED: tl.constexpr,
-    TOKENS: tl.constexpr,
-    NUM_PAD: tl.constexpr,
-):
-    """As `_find`; with SHARED the first tiles are those of the shared expert, whose number is NUM
-    and whose pairs are the last."""
-    own = tl.cdiv(tokens, TOKENS) if SHARED else 0
-    expert, first, end = _find(counts, tile - own, NUM, TOKENS, NUM_PAD)
-    if SHARED:
-        is_own, pairs = tile < own, tokens * SLOTS
-        expert = tl.where(is_own, NUM, expert)
-        first = tl.where(is_own, pairs + tile * TOKENS, first)
-        end = tl.where(is_own, pairs + tokens, end)
-    return expert, first, end
-
-
-@triton.jit
-def _weight(
-    numbers,
-    scale,
-    shared_numbers,
-    shared_scale,
-    expert,
-    NUM,
-    NUMBERS: tl.constexpr,
-    SCALES: tl.constexpr,
-    SHARED: tl.constexpr,
-):
-    """Where an expert's NUMBERS numbers and SCALES scales lie."""
-    w, s = numbers + expert.to(tl.int64) * NUMBERS, scale + expert * SCALES
-    if SHARED:
-        if expert == NUM:
-            w, s = shared_numbers, shared_scale
-    return w, s
-
-
-@triton.jit
-def _multiply(w, x, total, IS_SWAPPED: tl.constexpr):
-    """w [N, 128] times x [M, 128]^T, added to `total` [N, M], or [M, N] if not swapped."""
-    if INTERPRETED:
-        w, x = w.to(tl.float32), x.to(tl.float32)
-    a, b = (w, tl.trans(x)) if IS_SWAPPED else (x, tl.trans(w))
-    return tl.dot(a, b, total)
-
-
-@triton.jit
-def _step(at, k, K: tl.constexpr):
-    """Columns k and on of the K that rows of pointers [N, 128] lead to, zeros after the last."""
-    if K // BLOCK * BLOCK == K:
-        found = tl.load(at + k)
-    else:
-        found = tl.load(at + k, mask=(k + tl.arange(0, BLOCK) < K)[None, :], other=0.0)
-    return found
-
-
-@triton.jit
-def _by_token(sizes, IS_SWAPPED: tl.constexpr):
-    return sizes[None, :] if IS_SWAPPED else sizes[:, None]
-
-
-@triton.jit(do_not_specialize=["tokens"])
-def _many_gate_up_kernel(
-    x,
-    x_scale,
-    order,
-    counts,
-    numbers,
-    scale,
-    shared_numbers,
-    shared_scale,
-    hidden,
-    NUM,
-    tokens,
-    D: tl.constexpr,
-    F: tl.constexpr,
-    SLOTS: tl.constexpr,
-    SHARED: tl.constexpr,
-    NUM_PAD: tl.constexpr,
-    TOKENS: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCKS: tl.constexpr,
-    IS_SWAPPED: tl.constexpr,
-):
-    """hidden [P, F] of sorted pairs: TOKENS of one expert, ROWS of its F."""
-    # the tiles of one expert follow each other, so that its tokens and weights stay in the cache
-    tiles: tl.constexpr = (F + ROWS - 1) // ROWS
-    G: tl.constexpr = D // BLOCK
-    SCALES: tl.constexpr = 2 * F // BLOCK * G if BLOCKS else 2 * F
-    wait_for_inputs()
-    tile = tl.program_id(0) // tiles
-    expert, first, end = _find_any(counts, tile, NUM, tokens, SLOTS, SHARED, TOKENS, NUM_PAD)
-    if first >= end:
-        return
-    w, s = _weight(
-        numbers, scale, shared_numbers, shared_scale, expert, NUM, 2 * F * D, SCALES, SHARED
-    )
-    pairs = first + tl.arange(0, TOKENS)
-    token = tl.load(order + tl.minimum(pairs, end - 1)) // (SLOTS + SHARED)
-    rows = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
-    row, columns = tl.minimum(rows, F - 1), tl.arange(0, BLOCK)
-    x_at = x + token.to(tl.int64)[:, None] * D + columns[None, :]
-    w_at = w + row[:, None] * D + columns[None, :]
-    shape: tl.constexpr = (ROWS, TOKENS) if IS_SWAPPED else (TOKENS, ROWS)
-    gate = tl.zeros(shape, tl.float32)
-    up = tl.zeros(shape, tl.float32)
-    if BLOCKS:
-        # a tile lies in one block of rows
-        s_at, x_s_at = s + tl.program_id(0) % tiles * ROWS // BLOCK * G, x_scale + token * G
-        # scales are there a step before they are needed
-        gate_s, up_s, x_s = tl.load(s_at), tl.load(s_at + F // BLOCK * G), tl.load(x_s_at)
-        for k in range(0, D, BLOCK):
-            next_ = tl.minimum(k // BLOCK + 1, G - 1)
-            next_gate, next_up = tl.load(s_at + next_), tl.load(s_at + F // BLOCK * G + next_)
-            next_x = tl.load(x_s_at + next_)
-            part = _step(x_at, k, D)
-            found = _multiply(_step(w_at, k, D), part, tl.zeros(shape, tl.float32), IS_SWAPPED)
-            # one multiplication a number, and it is that of the addition
-            gate += found * _by_token(gate_s * x_s, IS_SWAPPED)
-            up_w = _step(w_at + F * D, k, D)
-            found = _multiply(up_w, part, tl.zeros(shape, tl.float32), IS_SWAPPED)
-            up += found * _by_token(up_s * x_s, IS_SWAPPED)
-            gate_s, up_s, x_s = next_gate, next_up, next_x
-    else:
-        for k in range(0, D, BLOCK):
-            part = _step(x_at, k, D)
-            gate = _multiply(_step(w_at, k, D), part, gate, IS_SWAPPED)
-            up = _multiply(_step(w_at + F * D, k, D), part, up, IS_SWAPPED)
-        by_token = _by_token(tl.load(x_scale + token), IS_SWAPPED)
-        gate = gate * by_token * _by_token(tl.load(s + row), not IS_SWAPPED)
-        up = up * by_token * _by_token(tl.load(s + F + row), not IS_SWAPPED)
-    found = silu_times(gate, up, hidden.dtype.element_ty)
-    found = tl.trans(found) if IS_SWAPPED else found
-    at = hidden + pairs.to(tl.int64)[:, None] * F + rows[None, :]
-    tl.store(at, found, mask=(pairs < end)[:, None] & (rows < F)[None, :])
-
-
-@triton.jit(do_not_specialize=["tokens"])
-def _many_down_kernel(
-    x,
-    x_scale,
-    order,
-    counts,
-    numbers,
-    scale,
-    shared_numbers,
-    shared_scale,
-    out,
-    NUM,
-    tokens,
-    D: tl.constexpr,
-    F: tl.constexpr,
-    SLOTS: tl.constexpr,
-    SHARED: tl.constexpr,
-    NUM_PAD: tl.constexpr,
-    TOKENS: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCKS: tl.constexpr,
-    IS_SWAPPED: tl.constexpr,
-):
-    """out [P, D] in the pairs' own order, from x [P, F] in sorted order."""
-    tiles: tl.constexpr = (D + ROWS - 1) // ROWS
-    G: tl.constexpr = F // BLOCK
-    SCALES: tl.constexpr = D // BLOCK * G if BLOCKS else D
-    # the pairs were sorted before the kernels that are waited for below
-    tile = tl.program_id(0) // tiles
-    expert, first, end = _find_any(counts, tile, NUM, tokens, SLOTS, SHARED, TOKENS, NUM_PAD)
-    if first >= end:
-        return
-    w, s = _weight(
-        numbers, scale, shared_numbers, shared_scale, expert, NUM, D * F, SCALES, SHARED
-    )
-    pairs = first + tl.arange(0, TOKENS)
-    place = tl.minimum(pairs, end - 1)
-    pair = tl.load(order + place).to(tl.int64)
-    rows = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
-    row, columns = tl.minimum(rows, D - 1), tl.arange(0, BLOCK)
-    x_at = x + place.to(tl.int64)[:, None] * F + columns[None, :]
-    w_at = w + row[:, None] * F + columns[None, :]
-    shape: tl.constexpr = (ROWS, TOKENS) if IS_SWAPPED else (TOKENS, ROWS)
-    total = tl.zeros(shape, tl.float32)
-    wait_for_inputs()
-    if BLOCKS:
-        s_at, x_s_at = s + tl.program_id(0) % tiles * ROWS // BLOCK * G, x_scale + place * G
-        w_s, x_s = tl.load(s_at), tl.load(x_s_at)
-        for k in range(0, F, BLOCK):
-            next_ = tl.minimum(k // BLOCK + 1, G - 1)
-            next_w, next_x = tl.load(s_at + next_), tl.load(x_s_at + next_)
-            part = _step(x_at, k, F)
-            found = _multiply(_step(w_at, k, F), part, tl.zeros(shape, tl.float32), IS_SWAPPED)
-            total += found * _by_token(w_s * x_s, IS_SWAPPED)
-            w_s, x_s = next_w, next_x
-    else:
-        for k in range(0, F, BLOCK):
-            total = _multiply(_step(w_at, k, F), _step(x_at, k, F), total, IS_SWAPPED)
-        total = total * _by_token(tl.load(x_scale + place), IS_SWAPPED)
-        total = total * _by_token(tl.load(s + row), not IS_SWAPPED)
-    at = out + pair[:, None] * D + rows[None, :]
-    found = rounded(total, out.dtype.element_ty)
-    found = tl.trans(found) if IS_SWAPPED else found
-    tl.store(at, found, mask=(pairs < end)[:, None] & (rows < D)[None, :])
-
-
 def _many(
     x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Fp8, down: Fp8, shared: Shared, tile: Many
 ) -> Tensor:
@@ -573,9 +346,7 @@ def _is_one_more(tokens: int, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
     )
 
 
-def _shared(
-    x: Tensor, rows: list[Tensor], shared: Shared, group: int | None
-) -> Tensor | None:
+def _shared(x: Tensor, rows: list[Tensor], shared: Shared, group: int | None) -> Tensor | None:
     """The shared expert's part of x, whose quantised rows are at hand."""
     if shared is None:
         return None
