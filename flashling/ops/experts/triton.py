@@ -35,12 +35,15 @@ Shared = tuple[Weight, Weight] | None
 
 @dataclass(frozen=True)
 class Few:
-    """Rows of a weight that a program streams, and its warps, for the two products."""
+    """Rows of a weight that a program streams, and its warps, for the two products. Joined, a
+    program of the second has all slots of a token, and adds them up.
+    """
 
     gate_up: int = 4
     gate_up_warps: int = 4
     down: int = 16
     down_warps: int = 4
+    is_joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,11 @@ MANY = (
     (48, Many(64, 64, 128, 4, 4)),
 )
 # above that the tensor cores are the limit: 128 tokens by 256 rows are 85 products for each byte
-# from the cache. The second sum that blocks of scales need leaves registers for half of it
-MOST = {None: Many(128, 128, 256, 8, 4), BLOCK.value: Many(64, 128, 128, 8, 4)}
+# from the cache. The third sum that blocks of scales need leaves registers for half of the rows
+MOST = {
+    None: Many(128, 128, 256, 8, 4),
+    BLOCK.value: Many(128, 64, 128, 8, 4, is_swapped=False),
+}
 
 
 def experts(
@@ -128,7 +134,12 @@ def _tile(tokens: int, k: int, gate_up: Fp8, down: Fp8, shared: Shared) -> Few |
     if tokens <= FEW_TOKENS and not is_exact() and _fits(few, gate_up, down, shared):
         return few
     mean = tokens * k / gate_up.shape[0]
-    return next((tile for most, tile in MANY if mean <= most), MOST[gate_up.group])
+    fits = [tile for most, tile in MANY if mean <= most]
+    if fits:
+        return fits[0]
+    # exact mode keeps the weight on the left
+    most = MOST[gate_up.group]
+    return most if most.is_swapped or not is_exact() else MANY[-1][1]
 
 
 def _fits(tile: Few, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
@@ -220,12 +231,13 @@ def _few_gate_up_kernel(
 ):
     """hidden [T, S, F]: ROWS of one token and slot. The slot after those of the chosen experts, if
     S has one, is the shared expert's."""
-    token, slot = tl.program_id(1), tl.program_id(2)
+    # the shared expert comes first
+    token, slot = tl.program_id(1), (tl.program_id(2) + SLOTS) % tl.num_programs(2)
     columns = tl.arange(0, D)
     at = tl.arange(0, ROWS)[:, None] * D + columns[None, :]
-    # which experts these are the kernel before decides, so nothing can be fetched sooner
-    wait_for_inputs()
     if slot < SLOTS:
+        # which expert this is the kernel before decides, so nothing can be fetched sooner
+        wait_for_inputs()
         expert = tl.load(chosen + token * SLOTS + slot)
         w = numbers + expert * (2 * F * D)
         s = scale + expert * (2 * F // BLOCK * (D // BLOCK) if BLOCKS else 2 * F)
@@ -235,6 +247,7 @@ def _few_gate_up_kernel(
     # the weights before the row, which is quantised while they are on their way
     gate_w, up_w = tl.load(w + first * D + at), tl.load(w + (F + first) * D + at)
     gate_s, up_s = _scales(s, first, ROWS, D, BLOCKS), _scales(s, F + first, ROWS, D, BLOCKS)
+    wait_for_inputs()
     row, row_scale = _quantised(tl.load(x + token * D + columns), BLOCKS)
     gate = _product(gate_w, gate_s, row, row_scale, BLOCKS)
     up = _product(up_w, up_s, row, row_scale, BLOCKS)
@@ -281,6 +294,54 @@ def _few_down_kernel(
     tl.store(to + tl.arange(0, ROWS), rounded(part, found.dtype.element_ty))
 
 
+@triton.jit
+def _few_all_down_kernel(
+    hidden,
+    chosen,
+    weights,
+    numbers,
+    scale,
+    shared_numbers,
+    shared_scale,
+    out,
+    D: tl.constexpr,
+    F: tl.constexpr,
+    SLOTS: tl.constexpr,
+    ALL: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCKS: tl.constexpr,
+):
+    """out [T, D]: ROWS of one token, its ALL slots one after another, weighted as `combine` does.
+    The weight of the next slot is on its way while one is multiplied."""
+    token, first = tl.program_id(1), tl.program_id(0) * ROWS
+    columns = tl.arange(0, F)
+    at = (first + tl.arange(0, ROWS))[:, None] * F + columns[None, :]
+    SCALES: tl.constexpr = D // BLOCK * (F // BLOCK) if BLOCKS else D
+    expert = tl.load(chosen + token * SLOTS)
+    down = tl.load(numbers + expert * (D * F) + at)
+    down_scale = _scales(scale + expert * SCALES, first, ROWS, F, BLOCKS)
+    wait_for_inputs()
+    total = tl.zeros((ROWS,), tl.float32)
+    for slot in tl.static_range(ALL):
+        if slot + 1 < SLOTS:
+            expert = tl.load(chosen + token * SLOTS + slot + 1)
+            next_ = tl.load(numbers + expert * (D * F) + at)
+            next_scale = _scales(scale + expert * SCALES, first, ROWS, F, BLOCKS)
+        elif slot + 1 < ALL:
+            next_ = tl.load(shared_numbers + at)
+            next_scale = _scales(shared_scale, first, ROWS, F, BLOCKS)
+        row, row_scale = _quantised(tl.load(hidden + (token * ALL + slot) * F + columns), BLOCKS)
+        part = rounded(_product(down, down_scale, row, row_scale, BLOCKS), out.dtype.element_ty)
+        if slot < SLOTS:
+            total += part.to(tl.float32) * tl.load(weights + token * SLOTS + slot)
+        else:
+            total += part.to(tl.float32)
+        if slot + 1 < ALL:
+            down, down_scale = next_, next_scale
+    to = out + token * D + first + tl.arange(0, ROWS)
+    tl.store(to, rounded(total, out.dtype.element_ty))
+
+
 def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile: Few) -> Tensor:
     (x, weights, chosen), (_, width, hidden) = rows, down.shape
     tokens, k = chosen.shape
@@ -294,6 +355,17 @@ def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile
         num_warps=tile.gate_up_warps,
         **facts,
     )
+    if tile.is_joined:
+        out = torch.empty_like(x)
+        _few_all_down_kernel[(width // tile.down, tokens)](
+            *(between, chosen, weights, down.numbers, down.scale, second.numbers, second.scale),
+            out,
+            ALL=slots,
+            ROWS=tile.down,
+            num_warps=tile.down_warps,
+            **facts,
+        )
+        return out
     _few_down_kernel[(width // tile.down, tokens, slots)](
         *(between, chosen, down.numbers, down.scale, second.numbers, second.scale, found),
         ROWS=tile.down,

@@ -308,6 +308,7 @@ def _add_parts(parts, y, size, SPLITS: tl.constexpr, O: tl.constexpr):
     """y [size] = the parts [SPLITS, size] in order."""
     at = tl.program_id(0) * O + tl.arange(0, O)
     inside = at < size
+    wait_for_inputs()
     total = tl.load(parts + at, mask=inside, other=0.0)
     for part in tl.static_range(1, SPLITS):
         total += tl.load(parts + part * size + at, mask=inside, other=0.0)
@@ -414,5 +415,5 @@ def stream(x: Tensor, weight: Int4, tile: Stream4) -> Tensor:
     if tile.splits > 1:
         block = 1024
         grid = (triton.cdiv(y.numel(), block),)
-        _add_parts[grid](found, y, y.numel(), SPLITS=tile.splits, O=block)
+        _add_parts[grid](found, y, y.numel(), SPLITS=tile.splits, O=block, **OVERLAP)
     return y
