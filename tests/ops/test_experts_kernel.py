@@ -348,7 +348,8 @@ def fours(tokens: int, k: int, num: int, width: int, hidden: int) -> tuple[Any, 
 def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     *args, shared = fours(5, 2, 6, 128, 64)
     monkeypatch.setattr(int4, "FEW_TOKENS", 5 if few else 0)
-    for own in (None, shared):
+    alike = tuple(Int4(w.words[0], w.scale[0]) for w in args[3:])
+    for own in (None, shared, alike):
         got, want = kernels.experts(*args, own), vars(op)["body"](*args, own)
         assert error(got, want) < NEAR
 

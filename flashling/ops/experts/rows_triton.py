@@ -44,11 +44,28 @@ def _place(chosen, order, counts, expert, NUM, PAIRS, BLOCK_P: tl.constexpr, GAP
         first += BLOCK_P
 
 
-@triton.jit
-def _sort_kernel(chosen, order, counts, PAIRS, BLOCK_P: tl.constexpr):
-    """One program an expert."""
+@triton.jit(do_not_specialize=["tokens"])
+def _sort_kernel(
+    chosen,
+    order,
+    counts,
+    NUM,
+    tokens,
+    SLOTS: tl.constexpr,
+    SHARED: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+):
+    """One program an expert, and with SHARED one more."""
     wait_for_inputs()
-    _place(chosen, order, counts, tl.program_id(0), tl.num_programs(0), PAIRS, BLOCK_P, 0)
+    program, pairs = tl.program_id(0), tokens * SLOTS
+    if program < NUM:
+        _place(chosen, order, counts, program, NUM, pairs, BLOCK_P, SLOTS if SHARED else 0)
+    else:
+        first = 0
+        while first < tokens:
+            row = first + tl.arange(0, BLOCK_P)
+            tl.store(order + pairs + row, row * (SLOTS + 1) + SLOTS, mask=row < tokens)
+            first += BLOCK_P
 
 
 @triton.jit
@@ -123,13 +140,22 @@ def _prepare_kernel(
             tl.store(order + pairs + row, row * (SLOTS + 1) + SLOTS, mask=row < rows)
 
 
-def sort(chosen: Tensor, num: int) -> tuple[Tensor, Tensor]:
+def sort(chosen: Tensor, num: int, shared: bool = False) -> tuple[Tensor, Tensor]:
     """The pairs of chosen [T, k], counted row by row, sorted by expert, stably, and how many each
     of `num` experts has: order [T * k] int32, counts [num] int32.
+
+    shared: every token also visits one expert more in a slot after the k, which `counts` leaves
+    out: pairs are counted over k + 1 slots, and its T stand after the others in `order`.
     """
-    order, counts, block = _room(chosen, num, chosen.numel())
-    _sort_kernel[(num,)](
-        chosen, order, counts, chosen.numel(), BLOCK_P=block, num_warps=8, **OVERLAP
+    tokens, k = chosen.shape
+    order, counts, block = _room(chosen, num, tokens * (k + shared))
+    _sort_kernel[(num + shared,)](
+        *(chosen, order, counts, num, tokens),
+        SLOTS=k,
+        SHARED=shared,
+        BLOCK_P=block,
+        num_warps=8,
+        **OVERLAP,
     )
     return order, counts
 
@@ -137,10 +163,8 @@ def sort(chosen: Tensor, num: int) -> tuple[Tensor, Tensor]:
 def prepare(
     x: Tensor, chosen: Tensor, num: int, group: int | None, shared: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`sort(chosen, num)` and `quantise(x, group)` in one launch: order, counts, numbers, scale.
-
-    shared: every token also visits one expert more in a slot after the k, which `counts` leaves
-    out: pairs are counted over k + 1 slots, and its T stand after the others in `order`.
+    """`sort(chosen, num, shared)` and `quantise(x, group)` in one launch: order, counts, numbers,
+    scale.
     """
     tokens, k = chosen.shape
     order, counts, block = _room(chosen, num, tokens * (k + shared))
