@@ -126,6 +126,16 @@ def test_many_tokens_and_blocks(tile: Any, width: int, hidden: int) -> None:
     check(inputs(20, 2, 4, width, hidden, blocks=True), tile)
 
 
+@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize("is_swapped", [False, True])
+def test_weights_through_descriptors(blocks: bool, is_swapped: bool) -> None:
+    width, hidden = (384, 256) if blocks else (144, 80)
+    args = inputs(33, 3, 5, width, hidden, blocks, shared=False)
+    tile = Many(16, 64, 256, 4, 2, is_swapped)
+    got = check(args, replace(tile, is_described=True))
+    assert torch.equal(got, kernels.experts(*args, tile=tile))
+
+
 def test_a_token_on_the_left() -> None:
     check(inputs(33, 3, 5, 80, 48), Many(16, 64, 64, 4, 2, is_swapped=False))
 

@@ -146,12 +146,12 @@ def _down(
     x_at = x + place.to(tl.int64)[:, None] * WIDE + tl.arange(0, K)[None, :]
     w_at = w + row * (F // 8) + tl.arange(0, K // 8)[None, :]
     s_at = s + row * (F // GROUP) + tl.arange(0, K // GROUP)[None, :]
-    pair = tl.load(order + place).to(tl.int64)
     wait_for_inputs()
     total = tl.zeros((ROWS, TOKENS), tl.float32)
     for k in range(0, F, K):
         part = _rows(x_at, k, pairs < end, WIDE, WIDE % K != 0)
         total = _add_product(total, w_at, s_at, part, k, F, K)
+    pair = tl.load(order + place).to(tl.int64)
     at = out + pair[:, None] * D + rows[None, :]
     found = tl.trans(rounded(total, out.dtype.element_ty))
     tl.store(at, found, mask=(pairs < end)[:, None] & (rows < D)[None, :])

@@ -100,6 +100,12 @@ def _step(at, k, K: tl.constexpr):
 
 
 @triton.jit
+def _weight_step(at, first, k, K: tl.constexpr, DESCRIBED: tl.constexpr):
+    """As `_step`, or DESCRIBED: of a descriptor's rows from `first` on."""
+    return at.load([first, k]) if DESCRIBED else _step(at, k, K)
+
+
+@triton.jit
 def _by_token(sizes, IS_SWAPPED: tl.constexpr):
     """sizes [M] of tokens beside sums [N, M], or [M, N] if not swapped."""
     return sizes[None, :] if IS_SWAPPED else sizes[:, None]
@@ -118,13 +124,16 @@ def _two_sums(
     x_at,
     x_s_at,
     w_at,
+    first,
     s_at,
     other_at,
+    other_first,
     other_s_at,
     K: tl.constexpr,
     ROWS: tl.constexpr,
     TOKENS: tl.constexpr,
     IS_SWAPPED: tl.constexpr,
+    DESCRIBED: tl.constexpr,
 ):
     """The sums over K columns of ROWS of a weight and of ROWS others, which lie each in one block
     of rows, times TOKENS rows of x. A product of the others is scaled a step after it was begun,
@@ -139,7 +148,8 @@ def _two_sums(
         after = tl.minimum(k // BLOCK + 1, G - 1)
         next_s, next_other = tl.load(s_at + after), tl.load(other_s_at + after)
         next_x = tl.load(x_s_at + after)
-        part, w, other_w = _step(x_at, k, K), _step(w_at, k, K), _step(other_at, k, K)
+        part, w = _step(x_at, k, K), _weight_step(w_at, first, k, K, DESCRIBED)
+        other_w = _weight_step(other_at, other_first, k, K, DESCRIBED)
         found = _multiply(w, part, tl.zeros(shape, tl.float32), IS_SWAPPED)
         # one multiplication a number, and it is that of the addition
         other += late * _by_token(late_s, IS_SWAPPED)
@@ -172,8 +182,10 @@ def _many_gate_up_kernel(
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
     IS_SWAPPED: tl.constexpr,
+    DESCRIBED: tl.constexpr,
 ):
-    """hidden [P, F] of sorted pairs: TOKENS of one expert, ROWS of its F."""
+    """hidden [P, F] of sorted pairs: TOKENS of one expert, ROWS of its F. DESCRIBED: numbers are a
+    descriptor of all experts' rows, and there is no shared one."""
     # the tiles of one expert follow each other, so that its tokens and weights stay in the cache
     tiles: tl.constexpr = (F + ROWS - 1) // ROWS
     G: tl.constexpr = D // BLOCK
@@ -183,27 +195,40 @@ def _many_gate_up_kernel(
     expert, first, end = _find_any(counts, tile, NUM, tokens, SLOTS, SHARED, TOKENS, NUM_PAD)
     if first >= end:
         return
-    w, s = _weight(
-        numbers, scale, shared_numbers, shared_scale, expert, NUM, 2 * F * D, SCALES, SHARED
-    )
+    first_row = tl.program_id(0) % tiles * ROWS
+    rows = first_row + tl.arange(0, ROWS)
+    row, columns = tl.minimum(rows, F - 1), tl.arange(0, BLOCK)
+    # where in all experts' rows
+    gate_row, up_row = expert * (2 * F) + first_row, expert * (2 * F) + F + first_row
+    if DESCRIBED:
+        s, w_at, up_at = scale + expert * SCALES, numbers, numbers
+    else:
+        w, s = _weight(
+            numbers, scale, shared_numbers, shared_scale, expert, NUM, 2 * F * D, SCALES, SHARED
+        )
+        w_at = w + row[:, None] * D + columns[None, :]
+        up_at = w_at + F * D
     pairs = first + tl.arange(0, TOKENS)
     token = tl.load(order + tl.minimum(pairs, end - 1)) // (SLOTS + SHARED)
-    rows = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
-    row, columns = tl.minimum(rows, F - 1), tl.arange(0, BLOCK)
     x_at = x + token.to(tl.int64)[:, None] * D + columns[None, :]
-    w_at = w + row[:, None] * D + columns[None, :]
     if BLOCKS:
         # a tile lies in one block of rows
-        s_at, x_s_at = s + tl.program_id(0) % tiles * ROWS // BLOCK * G, x_scale + token * G
-        up_at, up_s_at = w_at + F * D, s_at + F // BLOCK * G
-        gate, up = _two_sums(x_at, x_s_at, w_at, s_at, up_at, up_s_at, D, ROWS, TOKENS, IS_SWAPPED)
+        s_at = s + first_row // BLOCK * G
+        gate, up = _two_sums(
+            *(x_at, x_scale + token * G),
+            *(w_at, gate_row, s_at),
+            *(up_at, up_row, s_at + F // BLOCK * G),
+            *(D, ROWS, TOKENS, IS_SWAPPED, DESCRIBED),
+        )
     else:
         shape: tl.constexpr = (ROWS, TOKENS) if IS_SWAPPED else (TOKENS, ROWS)
         gate, up = tl.zeros(shape, tl.float32), tl.zeros(shape, tl.float32)
         for k in range(0, D, BLOCK):
             part = _step(x_at, k, D)
-            gate = _multiply(_step(w_at, k, D), part, gate, IS_SWAPPED)
-            up = _multiply(_step(w_at + F * D, k, D), part, up, IS_SWAPPED)
+            gate_w = _weight_step(w_at, gate_row, k, D, DESCRIBED)
+            gate = _multiply(gate_w, part, gate, IS_SWAPPED)
+            up_w = _weight_step(up_at, up_row, k, D, DESCRIBED)
+            up = _multiply(up_w, part, up, IS_SWAPPED)
         by_token = _by_token(tl.load(x_scale + token), IS_SWAPPED)
         gate = gate * by_token * _by_token(tl.load(s + row), not IS_SWAPPED)
         up = up * by_token * _by_token(tl.load(s + F + row), not IS_SWAPPED)
@@ -233,6 +258,7 @@ def _many_down_kernel(
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
     IS_SWAPPED: tl.constexpr,
+    DESCRIBED: tl.constexpr,
 ):
     """out [P, D] in the pairs' own order, from x [P, F] in sorted order."""
     tiles: tl.constexpr = (D + ROWS - 1) // ROWS
@@ -243,36 +269,43 @@ def _many_down_kernel(
     expert, first, end = _find_any(counts, tile, NUM, tokens, SLOTS, SHARED, TOKENS, NUM_PAD)
     if first >= end:
         return
-    w, s = _weight(numbers, scale, shared_numbers, shared_scale, expert, NUM, D * F, SCALES, SHARED)
     pairs = first + tl.arange(0, TOKENS)
     place = tl.minimum(pairs, end - 1)
-    pair = tl.load(order + place).to(tl.int64)
+    # by blocks it is two halves
+    HALF: tl.constexpr = ROWS // 2 if BLOCKS else ROWS
     first_row = tl.program_id(0) % tiles * ROWS
+    rows = first_row + tl.arange(0, HALF)
+    row, other_row = tl.minimum(rows, D - 1), tl.minimum(rows + HALF, D - 1)
     columns = tl.arange(0, BLOCK)
+    if DESCRIBED:
+        s, w_at, other_at = scale + expert * SCALES, numbers, numbers
+    else:
+        w, s = _weight(
+            numbers, scale, shared_numbers, shared_scale, expert, NUM, D * F, SCALES, SHARED
+        )
+        w_at = w + row[:, None] * F + columns[None, :]
+        other_at = w + other_row[:, None] * F + columns[None, :]
     x_at = x + place.to(tl.int64)[:, None] * F + columns[None, :]
-    out_at = out + pair[:, None] * D
     wait_for_inputs()
+    # where in all experts' rows
+    in_all = expert * D + first_row
     if BLOCKS:
-        # two halves
-        HALF: tl.constexpr = ROWS // 2
-        rows = first_row + tl.arange(0, HALF)
-        row, other_row = tl.minimum(rows, D - 1), tl.minimum(rows + HALF, D - 1)
         other_block = tl.minimum(first_row + HALF, D - 1) // BLOCK
         found, other = _two_sums(
             *(x_at, x_scale + place * G),
-            *(w + row[:, None] * F + columns[None, :], s + first_row // BLOCK * G),
-            *(w + other_row[:, None] * F + columns[None, :], s + other_block * G),
-            *(F, HALF, TOKENS, IS_SWAPPED),
+            *(w_at, in_all, s + first_row // BLOCK * G),
+            *(other_at, in_all + HALF, s + other_block * G),
+            *(F, HALF, TOKENS, IS_SWAPPED, DESCRIBED),
         )
-        _store(out_at, other, rows + HALF, pairs < end, D, IS_SWAPPED)
     else:
-        rows = first_row + tl.arange(0, ROWS)
-        row = tl.minimum(rows, D - 1)
-        w_at = w + row[:, None] * F + columns[None, :]
         shape: tl.constexpr = (ROWS, TOKENS) if IS_SWAPPED else (TOKENS, ROWS)
         found = tl.zeros(shape, tl.float32)
         for k in range(0, F, BLOCK):
-            found = _multiply(_step(w_at, k, F), _step(x_at, k, F), found, IS_SWAPPED)
+            down_w = _weight_step(w_at, in_all, k, F, DESCRIBED)
+            found = _multiply(down_w, _step(x_at, k, F), found, IS_SWAPPED)
         found = found * _by_token(tl.load(x_scale + place), IS_SWAPPED)
         found = found * _by_token(tl.load(s + row), not IS_SWAPPED)
-    _store(out_at, found, rows, pairs < end, D, IS_SWAPPED)
+    at = out + tl.load(order + place).to(tl.int64)[:, None] * D
+    _store(at, found, rows, pairs < end, D, IS_SWAPPED)
+    if BLOCKS:
+        _store(at, other, rows + HALF, pairs < end, D, IS_SWAPPED)

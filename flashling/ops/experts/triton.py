@@ -17,6 +17,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..device import current
 from ..exact import is_exact
@@ -51,7 +52,7 @@ class Many:
     """Tokens and weight rows of a tile, warps and stages, for the two products.
 
     `gate_up` counts hidden rows: each is a row of the gate and one of up. Swapped, the weight is
-    the left operand.
+    the left operand; described, it comes through descriptors, where the shared one is apart.
     """
 
     tokens: int
@@ -60,6 +61,7 @@ class Many:
     warps: int
     stages: int
     is_swapped: bool = True
+    is_described: bool = False
 
 
 # more tokens, although they hardly share an expert (4 meet 30 of 256 in 32 pairs), are quicker on
@@ -387,26 +389,36 @@ def _many(
     tiles = most + (tokens * k - most) // tile.tokens + inside * triton.cdiv(tokens, tile.tokens)
     facts = {"D": width, "F": hidden, "SLOTS": k, "SHARED": int(inside)}
     facts |= {"NUM_PAD": triton.next_power_of_2(num), "TOKENS": tile.tokens}
+    is_described, halves = tile.is_described and not inside, 2 if gate_up.group else 1
     facts |= {"BLOCKS": gate_up.group is not None, "IS_SWAPPED": tile.is_swapped}
+    facts |= {"DESCRIBED": is_described}
     step = (tile.tokens + max(2 * tile.gate_up, tile.down)) * BLOCK.value
     stages = current().stages(step, tile.stages)
     facts |= {"num_warps": tile.warps, "num_stages": stages, **OVERLAP}
     slots = k + inside
     between, found = x.new_empty(tokens * slots, hidden), x.new_empty(tokens, slots, width)
     _many_gate_up_kernel[(tiles * triton.cdiv(hidden, tile.gate_up),)](
-        *(*rows, order, counts, gate_up.numbers, gate_up.scale),
+        *(*rows, order, counts, _rows(gate_up, tile.gate_up, is_described), gate_up.scale),
         *(first.numbers, first.scale, between, num, tokens),
         ROWS=tile.gate_up,
         **facts,
     )
     _many_down_kernel[(tiles * triton.cdiv(width, tile.down),)](
-        *(*quantise(between, down.group), order, counts, down.numbers, down.scale),
+        *(*quantise(between, down.group), order, counts),
+        *(_rows(down, tile.down // halves, is_described), down.scale),
         *(second.numbers, second.scale, found, num, tokens),
         ROWS=tile.down,
         **facts,
     )
     own = found[:, k] if inside else _shared(x, rows, shared, gate_up.group)
     return combine(found[:, :k], weights, own)
+
+
+def _rows(weight: Fp8, rows: int, is_described: bool) -> Tensor | TensorDescriptor:
+    """The numbers of all experts, or a descriptor that brings so many of their rows at a time."""
+    if not is_described:
+        return weight.numbers
+    return TensorDescriptor.from_tensor(weight.numbers.flatten(0, 1), [rows, BLOCK.value])
 
 
 def _is_one_more(tokens: int, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
