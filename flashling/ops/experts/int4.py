@@ -16,12 +16,11 @@ from ..linear import Int4, Weight, linear
 from ..linear import int4_triton as fours
 from . import swiglu
 from .int4_triton import Tile4, grouped
+from .many_triton import SHARED_TOKENS
 from .rows_triton import combine
 
 # beyond so many tokens some experts would be read twice, which costs more than sorting
 FEW_TOKENS = 16
-# up to so many the shared expert is one more of the grouped ones
-SHARED_TOKENS = 128
 GATE_UP, DOWN = fours.Few4(16, warps=4), fours.Few4(16, warps=2)
 # the most that an expert's mean number of tokens may be, and the tile: it should hold all of them,
 # as each tile reads and unpacks the weights anew

@@ -8,7 +8,7 @@ left is cheaper: a thread holds two of its scales and not a quarter of all. Many
 
 # the checker does not know what kernels are written in
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false
-# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false
+# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportAssignmentType=false
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from ..rounding import rounded, silu_times
 # the interpreter multiplies e4m3 as integers and rounds to it and to bfloat16 wrongly
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 BLOCK = tl.constexpr(128)
+# up to so many tokens the shared expert is one more of the routed ones; a prompt's rows meet it in
+# the library, which has larger tiles
+SHARED_TOKENS = 128
 
 
 @triton.jit

@@ -4,7 +4,7 @@ slots weighted and summed.
 
 # the checker does not know what a launch takes and what kernels are written in
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
-# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false, reportReturnType=false
 
 from __future__ import annotations
 

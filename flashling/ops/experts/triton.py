@@ -27,7 +27,13 @@ from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from . import experts as op
 from . import swiglu as swiglu_op
-from .many_triton import BLOCK, INTERPRETED, _many_down_kernel, _many_gate_up_kernel
+from .many_triton import (
+    BLOCK,
+    INTERPRETED,
+    SHARED_TOKENS,
+    _many_down_kernel,
+    _many_gate_up_kernel,
+)
 from .rows_triton import combine, prepare, quantise
 from .swiglu_triton import swiglu_quantised
 
@@ -67,8 +73,6 @@ class Many:
 # more tokens, although they hardly share an expert (4 meet 30 of 256 in 32 pairs), are quicker on
 # the tensor cores
 FEW_TOKENS = 2
-# up to so many tokens the shared expert is one more of the grouped kernels
-SHARED_TOKENS = 128
 # the most that an expert's mean number of tokens may be, and the tile. One tile should hold all
 # of them, or the weights are read twice. 16 KiB of weights a stage, 4 stages and 2 or 3 programs
 # a multiprocessor keep the memory busy
@@ -422,9 +426,7 @@ def _rows(weight: Fp8, rows: int, is_described: bool) -> Tensor | TensorDescript
 
 
 def _is_one_more(tokens: int, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
-    """Whether the shared expert goes with the routed ones. A prompt's rows meet it in the library,
-    which has larger tiles.
-    """
+    """Whether the shared expert goes with the routed ones."""
     return shared is not None and (
         (is_exact() or tokens <= SHARED_TOKENS) and _are_alike(gate_up, down, shared)
     )
