@@ -17,6 +17,7 @@ from flashling.ops.linear.cases import fp8
 from flashling.ops.mla import Documents, mla_expanded, mla_over
 
 experts: Any = import_module("flashling.ops.experts.triton")
+rows: Any = import_module("flashling.ops.experts.rows_triton")
 hopper: Any = import_module("flashling.ops.experts.hopper_triton")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BF16 = torch.bfloat16
@@ -29,7 +30,7 @@ on_hopper = pytest.mark.skipif(
 @pytest.mark.parametrize("tokens", [1, 40, 700])
 def test_tiles_cover_the_pairs_of_each_expert(tokens: int) -> None:
     chosen = Maker(BF16, DEVICE).integers(5, tokens, 2)
-    _, counts = experts.sort(chosen, 5)
+    _, counts = rows.sort(chosen, 5)
     total, *rest = hopper.tiles(counts, 2 * tokens).tolist()
     want, first = [], 0
     for expert, count in enumerate(counts.tolist()):
@@ -61,11 +62,11 @@ def test_experts_have_the_bits_of_the_other_kernels(tokens: int, blocks: bool) -
     assert isinstance(gate_up, Fp8) and hopper.fits(gate_up, down)
     x, chosen = m(tokens, 512), torch.rand(tokens, 8, device=DEVICE).topk(2, 1).indices
     weights = torch.rand(tokens, 2, device=DEVICE)
-    order, counts = experts.sort(chosen, 8)
+    order, counts = rows.sort(chosen, 8)
     found = hopper.products(x, order, counts, 2, gate_up, down)
     tile = experts.Many(64, 64, 128, 4, 3)
     want = experts.experts(x, weights, chosen, gate_up, down, tile=tile)
-    assert torch.equal(experts.combine(found, weights, None), want)
+    assert torch.equal(rows.combine(found, weights, None), want)
 
 
 @pytest.mark.gpu

@@ -1,7 +1,7 @@
 """Pairs sorted by expert, many at a time: counted in blocks, then placed.
 
-`triton.sort` has every expert look at every pair, which is quickest up to some thousands; here each
-block of pairs is read twice, and what others have of an expert is a column of counts.
+`rows_triton.sort` has every expert look at every pair, which is quickest up to some thousands;
+here each block of pairs is read twice, and what others have of an expert is a column of counts.
 """
 
 # the checker does not know what kernels are written in
@@ -22,7 +22,7 @@ PAIRS, MANY = 256, 1 << 13
 
 
 def sort_many(chosen: Tensor, num: int) -> tuple[Tensor, Tensor]:
-    """As `triton.sort`."""
+    """As `rows_triton.sort`."""
     pairs, device = chosen.numel(), chosen.device
     blocks, padded = triton.cdiv(pairs, PAIRS), triton.next_power_of_2(num)
     order = torch.empty(pairs, dtype=torch.int32, device=device)
