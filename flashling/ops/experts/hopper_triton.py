@@ -115,7 +115,6 @@ def _multiply(
     is_blocked = weight.group is not None
     flat = weight.numbers.view(num * outputs, inputs)
     layout = gl.NVMMASharedLayout.get_default_for([ROWS, STEP], gl.float8e4nv)
-    line = gl.NVMMASharedLayout(0, 32, rank=2)
     # a gate's row and the same of up, or rows that follow each other
     own, other = (ROWS, outputs // 2) if is_gate_up else (2 * ROWS, ROWS)
     width = outputs // 2 if is_gate_up else outputs
@@ -124,7 +123,6 @@ def _multiply(
     _walk[(min(current().multiprocessors, most),)](
         TensorDescriptor.from_tensor(numbers, [TOKENS, STEP], layout),
         TensorDescriptor.from_tensor(flat, [ROWS, STEP], layout),
-        TensorDescriptor.from_tensor(sizes, [1, TOKENS], line),
         *(sizes, weight.scale, table, order, out, sizes.stride(0)),
         OUTPUTS=outputs,
         INPUTS=inputs,
@@ -197,20 +195,17 @@ def _rows(
 def _fetch(
     x,
     w,
-    s,
     buffers,
     bars,
     table,
-    sizes_row,
     OUTPUTS: gl.constexpr,
     INPUTS: gl.constexpr,
     OWN: gl.constexpr,
     OTHER: gl.constexpr,
-    BLOCKED: gl.constexpr,
     ACROSS: gl.constexpr,
 ):
     """Tokens and four pieces of weight for each step of each tile, as buffers come free."""
-    x_buffers, w_buffers, s_buffers = buffers
+    x_buffers, w_buffers, _ = buffers
     full, empty = bars
     TOKENS: gl.constexpr = x.block_type.shape[0]
     ROWS: gl.constexpr = w.block_type.shape[0]
@@ -226,11 +221,8 @@ def _fetch(
             i = step % STAGES
             bar = full.index(i)
             mbarrier.wait(empty.index(i), (step // STAGES & 1) ^ 1)
-            mbarrier.expect(bar, (TOKENS + 4 * ROWS) * STEP + (4 * TOKENS if BLOCKED else 0))
+            mbarrier.expect(bar, (TOKENS + 4 * ROWS) * STEP)
             tma.async_copy_global_to_shared(x, [first, k], bar, x_buffers.index(i))
-            if BLOCKED:
-                at_size = [k // STEP, first]
-                tma.async_copy_global_to_shared(s, at_size, bar, s_buffers.index(i))
             for piece in gl.static_range(4):
                 place = row + piece // 2 * OWN + piece % 2 * OTHER
                 buffer = w_buffers.index(i * 4 + piece)
@@ -243,22 +235,29 @@ def _sums(
     step,
     buffers,
     bars,
+    sizes,
+    sizes_row,
     scales,
     STEPS: gl.constexpr,
     BLOCKED: gl.constexpr,
     TOKENS: gl.constexpr,
     WHICH: gl.constexpr,
 ):
-    """Two sums [64, TOKENS] over all inputs; scales: of the two weights, the first blocks'."""
+    """Two sums [64, TOKENS] over all inputs; sizes: of the tokens, those of
+    the next group `sizes_row` further; scales: of the two weights, the first blocks'."""
     x_buffers, w_buffers, s_buffers = buffers
     full, empty = bars
     STAGES: gl.constexpr = x_buffers.type.shape[0]
     ROWS: gl.constexpr = w_buffers.type.shape[1]
-    ALL: gl.constexpr = x_buffers.type.shape[1]
     LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, TOKENS, 32])
     a = gl.zeros((ROWS, TOKENS), gl.float32, layout=LAYOUT)
     b = gl.zeros((ROWS, TOKENS), gl.float32, layout=LAYOUT)
     a_scales, b_scales = scales
+    if BLOCKED:
+        # a thread brings the scale of one token, a step ahead
+        THREADS: gl.constexpr = gl.BlockedLayout([1], [32], [4], [0])
+        token = gl.arange(0, TOKENS, layout=THREADS)
+        size = gl.load(sizes + token)
     for k in range(STEPS):
         i = step % STAGES
         mbarrier.wait(full.index(i), step // STAGES & 1)
@@ -268,14 +267,16 @@ def _sums(
         if BLOCKED:
             none = gl.zeros((ROWS, TOKENS), gl.float32, layout=LAYOUT)
             part = warpgroup_mma(first, x, none, use_acc=False, is_async=True)
+            own = s_buffers.index(2 * WHICH + k % 2).slice(0, TOKENS)
+            own.store(size)
+            sizes += sizes_row
+            size = gl.load(sizes + token, (token >= 0) & (k + 1 < STEPS), 0.0)
             one, two = gl.load(a_scales + k), gl.load(b_scales + k)
-            sizes = s_buffers.index(i).reshape((ALL,)).slice(0, TOKENS)
             part = warpgroup_mma_wait(num_outstanding=0, deps=(part,))
-            a += part * (one * sizes.load(gl.SliceLayout(0, LAYOUT)))[None, :]
+            a += part * (one * own.load(gl.SliceLayout(0, LAYOUT)))[None, :]
             part = warpgroup_mma(second, x, none, use_acc=False, is_async=True)
             part = warpgroup_mma_wait(num_outstanding=0, deps=(part,))
-            b += part * (two * sizes.load(gl.SliceLayout(0, LAYOUT)))[None, :]
-            fence_async_shared()
+            b += part * (two * own.load(gl.SliceLayout(0, LAYOUT)))[None, :]
         else:
             a = warpgroup_mma(first, x, a, is_async=True)
             b = warpgroup_mma(second, x, b, is_async=True)
@@ -320,7 +321,7 @@ def _tile(
 ):
     """One group's half of a tile whose tokens are at most so many."""
     expert, first, end, block = place
-    sizes, scale, order, out = tensors
+    sizes, sizes_row, scale, order, out = tensors
     STEP: gl.constexpr = 128
     G: gl.constexpr = INPUTS // STEP
     LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, TOKENS, 32])
@@ -329,7 +330,9 @@ def _tile(
     blocks = scale, scale
     if BLOCKED:
         blocks = scale + row // STEP * G, scale + (row + OTHER) // STEP * G
-    a, b, step = _sums(step, buffers, bars, blocks, G, BLOCKED, TOKENS, WHICH)
+    a, b, step = _sums(
+        step, buffers, bars, sizes + first, sizes_row, blocks, G, BLOCKED, TOKENS, WHICH
+    )
     if not BLOCKED:
         # tokens after the last one have any scale, and are not written
         token = first + gl.arange(0, TOKENS, layout=gl.SliceLayout(0, LAYOUT))
@@ -412,7 +415,6 @@ def _compute(
 def _walk(
     x,
     w,
-    s,
     sizes,
     scale,
     table,
@@ -435,7 +437,9 @@ def _walk(
     STEP: gl.constexpr = x.block_type.shape[1]
     x_buffers = gl.allocate_shared_memory(gl.float8e4nv, [STAGES, TOKENS, STEP], x.layout)
     w_buffers = gl.allocate_shared_memory(gl.float8e4nv, [4 * STAGES, ROWS, STEP], w.layout)
-    s_buffers = gl.allocate_shared_memory(gl.float32, [STAGES, 1, TOKENS], s.layout)
+    # the scales of this step's tokens and of the next one's, for each group that multiplies
+    LINE: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0])
+    s_buffers = gl.allocate_shared_memory(gl.float32, [4, TOKENS], LINE)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     for i in gl.static_range(STAGES):
@@ -444,7 +448,7 @@ def _walk(
         mbarrier.init(empty.index(i), count=2)
     fence_async_shared()
     buffers, bars = (x_buffers, w_buffers, s_buffers), (full, empty)
-    tensors = sizes, scale, order, out
+    tensors = sizes, sizes_row, scale, order, out
     gl.warp_specialize(
         [
             (
@@ -488,16 +492,13 @@ def _walk(
                 (
                     x,
                     w,
-                    s,
                     buffers,
                     bars,
                     table,
-                    sizes_row,
                     OUTPUTS,
                     INPUTS,
                     OWN,
                     OTHER,
-                    BLOCKED,
                     ACROSS,
                 ),
             ),
