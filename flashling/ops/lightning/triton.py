@@ -27,10 +27,10 @@ from .spans_triton import spans
 PREFILL = Tile(columns=64, warps=8, stages=4)
 # chunks of the longest sequence that are walked rather than shared out in spans
 WALKED = 4
-# with 128 registers four programs are resident, each asking for up to 36 KB at once. Up to eight
+# with 128 registers two programs are resident, each asking for up to 96 KB at once. Up to eight
 # programs for a multiprocessor the columns of a head are shared out; more would only read the keys
 # more often.
-DECODE = Tile(columns=32, warps=4, registers=128, programs=1024)
+DECODE = Tile(columns=32, warps=8, registers=128, programs=1024)
 
 
 def lightning(
@@ -106,8 +106,8 @@ def lightning_decode(
 ) -> Tensor:
     """As the op, in bfloat16 and without a gradient; otherwise the body.
 
-    The state meets q in float32. No row's bits depend on how many sequences there are: the same
-    compiled program takes one slice of the columns, or several in turn.
+    The state meets q in float32. No row's bits depend on how many sequences there are: a program
+    takes one slice of the columns, or several, each in the same way.
     """
     chunk = carry.tail.shape[2]
     if not _serves(q, k, v, chunk, carry):
@@ -128,13 +128,13 @@ def lightning_decode(
         out,
         *kept_of(carry, tails),
         q.shape[-1] ** -0.5,
-        parts,
         *(x.stride(i) for x in (q, k, v) for i in (0, 1)),
         heads,
         chunk,
         q.shape[-1],
         width,
         columns,
+        width // columns // parts,
         len(q) // sequences,
         interpreted(),
         num_warps=tile.warps,
@@ -303,7 +303,51 @@ def _prefill(
             tl.store(state_at, now)
 
 
-@triton.jit(do_not_specialize=["parts"])
+@triton.jit
+def _own(q, k, q_row, k_row, s, ROWS: tl.constexpr):
+    """What new row r meets of new row u <= r, end to end: place r (r + 1) / 2 + u."""
+    own = ()
+    for r in tl.static_range(ROWS):
+        query = tl.load(q + r * q_row).to(tl.float32)
+        for u in tl.static_range(r + 1):
+            met = tl.sum(tl.load(k + u * k_row).to(tl.float32) * query, 0) * tl.exp(-s * (r - u))
+            own += (met.to(tl.bfloat16).to(tl.float32),)
+    return own
+
+
+@triton.jit
+def _decoded(
+    now,
+    kept,
+    own,
+    q,
+    v,
+    out,
+    to,
+    q_row,
+    v_row,
+    out_row,
+    tail_row,
+    s,
+    t,
+    scale,
+    C: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """New rows of some columns from the state `now` and what they met of the `kept` rows; their
+    values are laid in the tail at `to`, as far as there is room after its `t` rows.
+    """
+    for r in tl.static_range(ROWS):
+        query = tl.load(q + r * q_row).to(tl.float32)
+        o = tl.sum(query[:, None] * now, 0) * tl.exp(-s * (t + r + 1))
+        inside = kept[r]
+        for u in tl.static_range(r + 1):
+            inside += own[r * (r + 1) // 2 + u] * tl.load(v + u * v_row).to(tl.float32)
+        tl.store(out + r * out_row, (o + inside) * scale)
+        tl.store(to + (t + r) * tail_row, tl.load(v + r * v_row), t + r < C)
+
+
+@triton.jit
 def _decode(
     q,
     k,
@@ -321,7 +365,6 @@ def _decode(
     tail_row,
     tail_head,
     scale,
-    parts,
     q_row,
     q_head,
     k_row,
@@ -333,77 +376,108 @@ def _decode(
     K: tl.constexpr,
     V: tl.constexpr,
     WIDTH: tl.constexpr,
+    SLICES: tl.constexpr,
     ROWS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """One program per sequence, head and part of the columns, WIDTH of them at a time. The new rows
-    are taken from the arguments and laid in the tail where no program reads: the kept rows before
-    them are all that the others ask for.
+    """One program per sequence, head and SLICES slices of WIDTH columns, all asked for at once. The
+    new rows are taken from the arguments and laid in the tail where no program reads: the kept rows
+    before them are all that the others ask for.
     """
-    part = tl.program_id(0) % parts
-    h = tl.program_id(0) // parts % HEADS
-    sequence = tl.program_id(0) // parts // HEADS
+    PARTS: tl.constexpr = V // WIDTH // SLICES
+    part = tl.program_id(0) % PARTS
+    h = tl.program_id(0) // PARTS % HEADS
+    sequence = tl.program_id(0) // PARTS // HEADS
     n, i, w = tl.arange(0, C), tl.arange(0, K), tl.arange(0, WIDTH)
     s = tl.load(decay + h)
     slot = tl.load(slots + sequence)
     held = tl.load(tails + sequence)
-    full = held == C
-    t = tl.where(full, 0, held)
-    each = V // WIDTH // parts
-    # a fold reads every key of the tail, and the new row then takes the place of the first: all
-    # columns are one program's, which can put a barrier between the two
-    first = tl.where(full, 0, part * each)
-    last = tl.where(full, tl.where(part == 0, V // WIDTH, 0), first + each)
     rows = n[:, None] * tail_row
     keys_at = tail + slot * tail_slot + h * tail_head
     values_at = keys_at + tail_side
     state_at = state + slot * state_slot + h * state_head + i[:, None] * V
-    if full:
-        for j in range(first, last):
-            at = j * WIDTH + w
-            keys, values = tl.load(keys_at + rows + i), tl.load(values_at + rows + at)
-            now = folded(tl.load(state_at + at), keys, values, s, C, C, WIDE)
-            tl.store(state_at + at, now)
-        tl.debug_barrier()
-    # the first slice is asked for together with the keys: a lone sequence waits for memory once
-    before = n < t
-    at = first * WIDTH + w
-    now = tl.load(state_at + at, first < last, 0.0)
-    values = tl.load(values_at + rows + at, before[:, None], 0.0)
-    keys = tl.load(keys_at + rows + i, before[:, None], 0.0).to(tl.float32)
-    # what is kept was written steps ago, the new rows by the kernel before
-    wait_for_inputs()
     q += sequence * ROWS * q_row + h * q_head + i
     k += sequence * ROWS * k_row + h * k_head + i
     v += sequence * ROWS * v_row + h * v_head
     out += (sequence * ROWS * HEADS + h) * V
-    # of row r: what it meets of the kept rows [C], and of the new ones up to itself
-    scores = ()
-    own = ()
-    for r in tl.static_range(ROWS):
-        query = tl.load(q + r * q_row).to(tl.float32)
-        fade = tl.where(before, tl.exp(-s * (t + r - n)), 0.0)
-        met = tl.sum(keys * query[None, :], 1) * fade
-        scores += (met.to(tl.bfloat16).to(tl.float32),)
-        for u in tl.static_range(r + 1):
-            met = tl.sum(tl.load(k + u * k_row).to(tl.float32) * query, 0) * tl.exp(-s * (r - u))
-            own += (met.to(tl.bfloat16).to(tl.float32),)
-    for j in range(first, last):
-        at = j * WIDTH + w
+    if held < C:
+        # asked for together: a lone sequence waits for memory once
+        before = n < held
+        keys = tl.load(keys_at + rows + i, before[:, None], 0.0)
+        states = ()
+        values = ()
+        for j in tl.static_range(SLICES):
+            at = (part * SLICES + j) * WIDTH + w
+            states += (tl.load(state_at + at, eviction_policy="evict_first"),)
+            values += (tl.load(values_at + rows + at, before[:, None], 0.0),)
+        # what is kept was written steps ago, the new rows by the kernel before
+        wait_for_inputs()
+        own = _own(q, k, q_row, k_row, s, ROWS)
+        scores = ()
         for r in tl.static_range(ROWS):
             query = tl.load(q + r * q_row).to(tl.float32)
-            o = tl.sum(query[:, None] * now, 0) * tl.exp(-s * (t + r + 1))
-            inside = tl.sum(scores[r][:, None] * values.to(tl.float32), 0)
-            for u in tl.static_range(r + 1):
-                inside += own[r * (r + 1) // 2 + u] * tl.load(v + u * v_row + at).to(tl.float32)
-            tl.store(out + r * HEADS * V + at, (o + inside) * scale)
+            fade = tl.where(before, tl.exp(-s * (held + r - n)), 0.0)
+            met = tl.sum(keys.to(tl.float32) * query[None, :], 1) * fade
+            scores += (met.to(tl.bfloat16).to(tl.float32),)
+        for j in tl.static_range(SLICES):
+            at = (part * SLICES + j) * WIDTH + w
+            kept = ()
+            for r in tl.static_range(ROWS):
+                kept += (tl.sum(scores[r][:, None] * values[j].to(tl.float32), 0),)
+            _decoded(
+                states[j],
+                kept,
+                own,
+                q,
+                v + at,
+                out + at,
+                values_at + at,
+                q_row,
+                v_row,
+                HEADS * V,
+                tail_row,
+                s,
+                held,
+                scale,
+                C,
+                ROWS,
+            )
+        if part == 0:
+            for r in tl.static_range(ROWS):
+                to = keys_at + (held + r) * tail_row + i
+                tl.store(to, tl.load(k + r * k_row), held + r < C)
+    elif part == 0:
+        # a fold reads every key of the tail, and the new rows then take the places of the first:
+        # all columns are one program's, which can put a barrier between the two
+        full = tl.load(keys_at + rows + i)
+        wait_for_inputs()
+        first = _own(q, k, q_row, k_row, s, ROWS)
+        for j in range(V // WIDTH):
+            at = j * WIDTH + w
+            folds = tl.load(values_at + rows + at)
+            now = folded(tl.load(state_at + at), full, folds, s, C, C, WIDE)
+            tl.store(state_at + at, now)
+            tl.debug_barrier()
+            none = ()
+            for _ in tl.static_range(ROWS):
+                none += (tl.zeros([WIDTH], tl.float32),)
+            _decoded(
+                now,
+                none,
+                first,
+                q,
+                v + at,
+                out + at,
+                values_at + at,
+                q_row,
+                v_row,
+                HEADS * V,
+                tail_row,
+                s,
+                0,
+                scale,
+                C,
+                ROWS,
+            )
         for r in tl.static_range(ROWS):
-            value = tl.load(v + r * v_row + at)
-            tl.store(values_at + (t + r) * tail_row + at, value, t + r < C)
-        more = j + 1 < last
-        now = tl.load(state_at + at + WIDTH, more, 0.0)
-        values = tl.load(values_at + rows + at + WIDTH, before[:, None] & more, 0.0)
-    if part == 0:
-        for r in tl.static_range(ROWS):
-            key = tl.load(k + r * k_row)
-            tl.store(keys_at + (t + r) * tail_row + i, key, t + r < C)
+            tl.store(keys_at + r * tail_row + i, tl.load(k + r * k_row))
