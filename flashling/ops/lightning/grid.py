@@ -48,6 +48,13 @@ class Grid:
         return sent(self.starts, self.device).int()
 
     @cached_property
+    def device_ends(self) -> Tensor:
+        """Where each sequence's rows end, [N] int32 on the device; a tensor of its own, since
+        kernels are compiled for pointers that are multiples of 16 bytes.
+        """
+        return self.device_starts[1:].clone()
+
+    @cached_property
     def device_tails(self) -> Tensor:
         """`tails` as [N] int32 on the device."""
         return sent(self.tails, self.device).int()

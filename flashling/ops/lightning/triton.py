@@ -54,8 +54,7 @@ def lightning(
     if carry is not None and len(q) == len(grid.tails) and not is_exact():
         return lightning_decode(q, k, v, decay, carry, grid.device_tails)
     tails = None if carry is None else grid.device_tails
-    starts = grid.device_starts
-    rows = Rows(q, k, v, starts[:-1], starts[1:], tails, grid.chunk)
+    rows = Rows(q, k, v, grid.device_starts[:-1], grid.device_ends, tails, grid.chunk)
     if is_exact() or grid.most <= WALKED:
         return _walked(rows, decay, carry, tile)
     return spans(rows, decay, (grid.device_first, grid.device_owners), carry)
