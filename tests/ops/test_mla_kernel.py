@@ -43,7 +43,7 @@ def check(arguments: tuple, got: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heads", "dims", "splits"), [(4, EVEN, 1), (4, ODD, 2), (17, ODD, 4), (40, EVEN, 8)]
+    ("heads", "dims", "splits"), [(4, EVEN, 1), (4, ODD, 2), (17, ODD, 3), (40, EVEN, 8)]
 )
 def test_it_is_the_body(heads: int, dims: tuple[int, int, int, int], splits: int) -> None:
     lengths = [1, 16, 17, 50, 48, 3]
@@ -53,9 +53,9 @@ def test_it_is_the_body(heads: int, dims: tuple[int, int, int, int], splits: int
     check(arguments, mla_paged(*arguments, tile=Tile(rows, splits, 4, 2)))
 
 
-@pytest.mark.parametrize(("each", "first"), [(2, 0), (4, 0), (3, 1), (1, 1)])
-@pytest.mark.parametrize("splits", [1, 4])
-def test_several_rows_of_a_sequence(each: int, first: int, splits: int) -> None:
+@pytest.mark.parametrize(("each", "first"), [(1, 0), (2, 0), (4, 0), (3, 1), (1, 1)])
+@pytest.mark.parametrize("tile", [Tile(16, 1, 4, 2), Tile(16, 4, 4, 2), Tile(16, 3, 4, 1, False)])
+def test_several_rows_of_a_sequence(each: int, first: int, tile: Tile) -> None:
     lengths = [1, 15, 16, 31, 50]
     arguments = _paged(Maker(BF16, DEVICE), lengths, 12, EVEN, 16, each, first)
     _, pages, table, seen, *_ = arguments
@@ -65,12 +65,12 @@ def test_several_rows_of_a_sequence(each: int, first: int, splits: int) -> None:
             pages[row[0], 0] = torch.nan
         for n, page in enumerate(row):
             pages[page, max(end - n * 16, 0) :] = torch.nan
-    check(arguments, mla_paged(*arguments, tile=Tile(16, splits, 4, 2)))
+    check(arguments, mla_paged(*arguments, tile=tile))
     # each row is a single one of a longer sequence
     q, _, _, _, *rest = arguments
+    got = mla_paged(*arguments, tile=tile)
     for i in range(each):
-        alone = q[i::each], pages, table, seen + i, *rest
-        check(alone, mla_paged(*arguments, tile=Tile(16, splits, 4, 2))[i::each])
+        check((q[i::each], pages, table, seen + i, *rest), got[i::each])
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -157,7 +157,9 @@ def test_the_body_is_the_absorbed_form() -> None:
 
 
 def test_the_number_of_parts_fills_the_device() -> None:
-    assert [tile_of(n, 32).splits for n in (1, 2, 4, 64, 256, 4096)] == [128, 64, 32, 2, 2, 2]
+    assert [tile_of(n, 32).splits for n in (1, 2, 3, 16, 64, 4096)] == [128, 66, 44, 8, 2, 2]
+    # four rows are four programs for a part
+    assert [tile_of(n, 4 * 32).splits for n in (1, 2, 4, 64)] == [33, 16, 8, 2]
 
 
 def test_other_kinds_take_the_body_and_wrong_ones_are_refused() -> None:

@@ -1,4 +1,9 @@
-"""Latent attention over pages in Triton: each sequence's pages shared out, then joined."""
+"""Latent attention over pages in Triton: each sequence's pages shared out, then joined.
+
+Pages come through a descriptor, so that a copy needs no addresses in registers. The last page is
+read from as many rows before its first as it lacks at its end, and what lies outside of a page is
+zeros: so no number is looked at that means nothing.
+"""
 
 # the checker does not know what a launch takes and what kernels are written in
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
@@ -14,6 +19,7 @@ import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..device import current
 from ..exact import bmm, is_exact
@@ -25,12 +31,15 @@ from . import mla_paged as op
 
 @dataclass(frozen=True)
 class Tile:
-    """Columns (a head of a row each) and parts of a sequence per program, warps and stages."""
+    """Columns (a head of a row each) and parts of a sequence per program, warps and stages; and
+    whether pages come through a descriptor, which GPUs before Hopper make addresses of.
+    """
 
     columns: int
     splits: int
     warps: int
     stages: int
+    is_described: bool = True
 
 
 # 132 multiprocessors hold one program each, in 184 of their 227 KB: two pages of 64 x 576 (the
@@ -53,15 +62,16 @@ JOINED = 8192
 def tile_of(sequences: int, columns: int) -> Tile:
     """The tile for so many sequences, and heads of a sequence's rows."""
     gpu = current()
-    # the largest power of two that every multiprocessor has a program of
-    programs = 1 << gpu.multiprocessors.bit_length() - 1
-    splits = triton.next_power_of_2(triton.cdiv(programs, max(sequences, 1)))
-    splits = min(max(splits, LEAST_SPLITS), MOST_SPLITS)
     # where a page and the queries of all columns do not fit, fewer; a product has at least 16
     fits = gpu.program_bytes - PAGE_BYTES >= COLUMNS * COLUMN_BYTES
     width = min(max(triton.next_power_of_2(columns), 16), COLUMNS if fits else 16)
     pages = (gpu.program_bytes - width * COLUMN_BYTES) // PAGE_BYTES
-    return Tile(width, splits, WARPS, min(pages, STAGES))
+    # all at once: a program more than there are multiprocessors would double the time
+    programs = max(sequences, 1) * triton.cdiv(columns, width)
+    splits = min(max(gpu.multiprocessors // programs, LEAST_SPLITS), MOST_SPLITS)
+    # the compiler for such a GPU takes room for more
+    stages = 1 if gpu.capability[0] == 10 else min(pages, STAGES)
+    return Tile(width, splits, WARPS, stages, gpu.capability >= (9, 0))
 
 
 def mla_paged(
@@ -81,18 +91,20 @@ def mla_paged(
     if learns or any(t.dtype != torch.bfloat16 for t in (q, pages, kv_b)):
         return vars(op)["body"](q, pages, table, lengths, kv_b, value_dim, slots, first)
     size, width, rank = pages.shape[1], pages.shape[2], kv_b.shape[1]
-    if size & (size - 1) or pages.stride(2) != 1 or pages.stride(1) != width:
+    if width % 8 or size & (size - 1) or pages.stride(2) != 1 or pages.stride(1) != width:
         raise ValueError(f"pages {tuple(pages.shape)} with strides {pages.stride()}")
     if table.dtype != torch.int32 or lengths.dtype != torch.int32:
         raise ValueError(f"table and lengths must be int32, not {table.dtype}, {lengths.dtype}")
-    wk, wv = halves(kv_b, q.shape[1], value_dim)
-    plain, turned = q.split([wk.shape[1], width - rank], -1)
-    # heads lead: [H, N, R]
-    seen = bmm(plain.transpose(0, 1), wk)
-    scale = q.shape[-1] ** -0.5 / math.log(2)
-    of = table, lengths, slots
+    table = table if table.stride(1) == 1 else table.contiguous()
+    of = table, lengths.contiguous(), None if slots is None else slots.contiguous()
     if is_exact() and len(q) > len(lengths):
         of = _apart(of, len(q) // len(lengths))
+    wk, wv = halves(kv_b, q.shape[1], value_dim)
+    q = q if q.stride(2) == 1 else q.contiguous()
+    plain, turned = q.split([wk.shape[1], width - rank], -1)
+    # heads lead: [H, S * E, R]; nothing but the attention is to come after this
+    seen = bmm(plain.transpose(0, 1), wk)
+    scale = q.shape[-1] ** -0.5 / math.log(2)
     mixed = _attend(seen, turned, pages, of, scale, first, tile)
     return bmm(mixed, wv.transpose(1, 2)).transpose(0, 1)
 
@@ -141,16 +153,16 @@ def _attend(
     if tile is None:
         tile = tile_of(num, heads * each)
         tile = replace(tile, splits=EXACT_SPLITS) if is_exact() else tile
-    turned = turned if turned.stride(2) == 1 else turned.contiguous()
-    table = table if table.stride(1) == 1 else table.contiguous()
-    lengths, slots = lengths.contiguous(), None if slots is None else slots.contiguous()
     parts = seen.new_empty(num, tile.splits, heads * each, rank, dtype=torch.float32)
     peaks = seen.new_empty(2, num, tile.splits, heads * each, dtype=torch.float32)
-    wide = triton.next_power_of_2(rank)
+    wide, narrow = (max(triton.next_power_of_2(n), 16) for n in (rank, turn))
     _attend_part[(num, tile.splits, triton.cdiv(heads * each, tile.columns))](
         seen,
         turned,
-        pages,
+        *(
+            TensorDescriptor.from_tensor(pages, [1, size, n]) if tile.is_described else pages
+            for n in (wide, narrow)
+        ),
         table,
         lengths,
         slots,
@@ -159,6 +171,7 @@ def _attend(
         peaks[1],
         scale,
         seen.stride(0),
+        seen.stride(1),
         turned.stride(0),
         turned.stride(1),
         pages.stride(0),
@@ -170,16 +183,16 @@ def _attend(
         rank,
         turn,
         size,
-        tile.splits,
         tile.columns,
         wide,
-        max(triton.next_power_of_2(turn), 16),
+        narrow,
+        tile.is_described,
         triton.knobs.runtime.interpret,
         num_warps=tile.warps,
         num_stages=tile.stages,
         **OVERLAP,
     )
-    joined = min(max(JOINED // tile.splits, 16), wide)
+    joined = min(max(JOINED // triton.next_power_of_2(tile.splits), 16), wide)
     _join_parts[(num, heads * each, triton.cdiv(rank, joined))](
         parts,
         peaks[0],
@@ -187,10 +200,11 @@ def _attend(
         lengths,
         mixed,
         table.shape[1],
+        tile.splits,
         each,
         rank,
         size,
-        tile.splits,
+        triton.next_power_of_2(tile.splits),
         joined,
         num_warps=4,
         **OVERLAP,
@@ -203,10 +217,48 @@ LOWEST = tl.constexpr(-3e38)
 
 
 @triton.jit
-def _shares(length, most, SIZE: tl.constexpr, SPLITS: tl.constexpr):
+def _shares(length, most, splits, SIZE: tl.constexpr):
     """How many pages a sequence has, and how many each of its parts."""
     count = tl.minimum(tl.cdiv(length, SIZE), most)
-    return count, tl.maximum(tl.cdiv(count, SPLITS), 1)
+    return count, tl.maximum(tl.cdiv(count, splits), 1)
+
+
+@triton.jit
+def _rows(
+    pages,
+    page,
+    start,
+    page_stride,
+    FROM: tl.constexpr,
+    COUNT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    i,
+    x,
+    IS_DESCRIBED: tl.constexpr,
+):
+    """Rows start + i of a page and of each the numbers FROM + x; zeros for a row that is less than
+    0. Columns past COUNT hold other numbers of the row, or zeros: they meet zeros.
+    """
+    if IS_DESCRIBED:
+        found = pages.load([page, start, FROM])
+        return tl.reshape(found, (i.shape[0], x.shape[0]))
+    else:
+        at = pages + page.to(tl.int64) * page_stride + (start + i)[:, None] * WIDTH + FROM
+        return tl.load(at + x, (start + i >= 0)[:, None] & (x < COUNT), 0.0)
+
+
+@triton.jit
+def _meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE: tl.constexpr):
+    """Sums acc [rank, columns], peaks m [columns] and masses l [keys, columns] of queries a and b
+    after a page of latents c and rotated keys k more; is_seen [keys, columns].
+    """
+    s = dot(k, tl.trans(b), tl.zeros((k.shape[0], b.shape[0]), tl.float32), WIDE)
+    s = dot(c, tl.trans(a), s, WIDE)
+    s = tl.where(is_seen, s, float("-inf"))
+    top = tl.maximum(m, tl.max(s, 0) * scale)
+    e = tl.exp2(s * scale - top)
+    shrink = tl.exp2(m - top)
+    return dot(tl.trans(c), e.to(c.dtype), acc * shrink, WIDE), top, l * shrink + e
 
 
 # a launch is not to differ by where a step's tables happen to lie, or how wide they are
@@ -217,7 +269,8 @@ def _shares(length, most, SIZE: tl.constexpr, SPLITS: tl.constexpr):
 def _attend_part(
     seen,
     turned,
-    pages,
+    latents,
+    rotated,
     table,
     lengths,
     slots,
@@ -226,6 +279,7 @@ def _attend_part(
     mass,
     scale,
     seen_head,
+    seen_row,
     turned_row,
     turned_head,
     page_stride,
@@ -237,10 +291,10 @@ def _attend_part(
     RANK: tl.constexpr,
     TURN: tl.constexpr,
     SIZE: tl.constexpr,
-    SPLITS: tl.constexpr,
     COLUMNS: tl.constexpr,
     RANK_COLUMNS: tl.constexpr,
     TURN_COLUMNS: tl.constexpr,
+    IS_DESCRIBED: tl.constexpr,
     WIDE: tl.constexpr,
 ):
     """Program (n, s, b): a block of columns, each a head of one of a sequence's rows, over part s
@@ -251,14 +305,17 @@ def _attend_part(
     and is read once: what it holds first is the keys' and the values' latent.
     """
     n = tl.program_id(0).to(tl.int64)
-    split = tl.program_id(1)
-    wait_for_inputs()
+    split, splits = tl.program_id(1), tl.num_programs(1)
+    # the kernel just before makes `seen` alone: what others wrote is there
     length = tl.load(lengths + n)
     # what the last row sees
     end = length + EACH - 1
-    count, share = _shares(end, most, SIZE, SPLITS)
+    count, share = _shares(end, most, splits, SIZE)
     begin = split * share
     last = tl.minimum(begin + share, count)
+    entries = table + (n if slots is None else tl.load(slots + n)) * table_row
+    page = tl.load(entries + begin, begin < last, 0)
+    wait_for_inputs()
     if begin >= last:
         return
     x = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
@@ -267,44 +324,46 @@ def _attend_part(
     r = tl.arange(0, RANK_COLUMNS)
     p = tl.arange(0, TURN_COLUMNS)
     i = tl.arange(0, SIZE)
-    WIDTH: tl.constexpr = RANK + TURN
     row = n * EACH + own
-    at = seen + h[:, None].to(tl.int64) * seen_head + row[:, None] * RANK + r
+    at = seen + h[:, None].to(tl.int64) * seen_head + row[:, None] * seen_row + r
     a = tl.load(at, is_column[:, None] & (r < RANK), 0.0)
     at = turned + row[:, None] * turned_row + h[:, None] * turned_head + p
     b = tl.load(at, is_column[:, None] & (p < TURN), 0.0)
     # a number, so that a column which has seen nothing yet keeps its zeros
     m = tl.full((COLUMNS,), LOWEST, tl.float32)
-    l = tl.zeros((COLUMNS,), tl.float32)
+    # summed over keys at the end: each sum over the threads of a page would make them wait
+    l = tl.zeros((SIZE, COLUMNS), tl.float32)
     acc = tl.zeros((RANK_COLUMNS, COLUMNS), tl.float32)
-    entries = table + (n if slots is None else tl.load(slots + n)) * table_row
-    page = tl.load(entries + begin)
+    # settled by the compiler, so that no branch is left without it
+    if FIRST > 0:  # noqa: SIM102
+        if begin == 0:
+            # the only page that is cut at its start; its sums are the first, so registers are free
+            is_kept = ((i >= FIRST) & (i < end))[:, None]
+            c = _rows(latents, page, 0, page_stride, 0, RANK, RANK + TURN, i, r, IS_DESCRIBED)
+            k = _rows(rotated, page, 0, page_stride, RANK, TURN, RANK + TURN, i, p, IS_DESCRIBED)
+            c, k = tl.where(is_kept, c, 0.0), tl.where(is_kept, k, 0.0)
+            is_seen = (i >= FIRST)[:, None] & (i[:, None] < (length + own)[None, :])
+            acc, m, l = _meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE)
+            begin = 1
+            page = tl.load(entries + tl.minimum(1, last - 1))
     for j in range(begin, last):
-        line = pages + page.to(tl.int64) * page_stride + i[:, None] * WIDTH
+        # zeros before the last page stand for what it lacks
+        start = tl.minimum(end - (j + 1) * SIZE, 0)
+        c = _rows(latents, page, start, page_stride, 0, RANK, RANK + TURN, i, r, IS_DESCRIBED)
+        k = _rows(rotated, page, start, page_stride, RANK, TURN, RANK + TURN, i, p, IS_DESCRIBED)
         # looked up a page ahead, so that no load waits for it
         page = tl.load(entries + tl.minimum(j + 1, last - 1))
-        place = j * SIZE + i
-        real = (place >= FIRST) & (place < end)
-        c = tl.load(line + r, real[:, None] & (r < RANK), 0.0)
-        k = tl.load(line + RANK + p, real[:, None] & (p < TURN), 0.0)
-        s = dot(k, tl.trans(b), tl.zeros((SIZE, COLUMNS), tl.float32), WIDE)
-        s = dot(c, tl.trans(a), s, WIDE)
-        is_seen = (place >= FIRST)[:, None] & (place[:, None] < (length + own)[None, :])
-        s = tl.where(is_seen, s * scale, float("-inf"))
-        top = tl.maximum(m, tl.max(s, 0))
-        e = tl.exp2(s - top)
-        shrink = tl.exp2(m - top)
-        l = l * shrink + tl.sum(e, 0)
-        acc = dot(tl.trans(c), e.to(c.dtype), acc * shrink, WIDE)
-        m = top
-    at = (n * SPLITS + split) * (HEADS * EACH) + x
+        place = start + i
+        is_seen = (place >= 0)[:, None] & (place[:, None] < (length + own - j * SIZE)[None, :])
+        acc, m, l = _meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE)
+    at = (n * splits + split) * (HEADS * EACH) + x
     tl.store(peak + at, m, is_column)
-    tl.store(mass + at, l, is_column)
+    tl.store(mass + at, tl.sum(l, 0), is_column)
     to = parts + at[None, :] * RANK + r[:, None]
     tl.store(to, acc, is_column[None, :] & (r < RANK)[:, None])
 
 
-@triton.jit(do_not_specialize=["most"], do_not_specialize_on_alignment=["lengths"])
+@triton.jit(do_not_specialize=["most", "splits"], do_not_specialize_on_alignment=["lengths"])
 def _join_parts(
     parts,
     peak,
@@ -312,10 +371,11 @@ def _join_parts(
     lengths,
     mixed,
     most,
+    splits,
     EACH: tl.constexpr,
     RANK: tl.constexpr,
     SIZE: tl.constexpr,
-    SPLITS: tl.constexpr,
+    PARTS: tl.constexpr,
     DIMS: tl.constexpr,
 ):
     """Program (n, x, i): DIMS latent dimensions of column x of sequence n, summed over its parts in
@@ -324,12 +384,12 @@ def _join_parts(
     n = tl.program_id(0).to(tl.int64)
     x, columns = tl.program_id(1), tl.num_programs(1)
     r = tl.program_id(2) * DIMS + tl.arange(0, DIMS)
-    s = tl.arange(0, SPLITS)
+    s = tl.arange(0, PARTS)
+    count, share = _shares(tl.load(lengths + n) + EACH - 1, most, splits, SIZE)
     wait_for_inputs()
-    count, share = _shares(tl.load(lengths + n) + EACH - 1, most, SIZE, SPLITS)
     # the parts after these were never written
     used = s < tl.cdiv(count, share)
-    at = (n * SPLITS + s) * columns + x
+    at = (n * splits + s) * columns + x
     m = tl.load(peak + at, used, LOWEST)
     l = tl.load(mass + at, used, 0.0)
     rows = tl.load(parts + at[:, None] * RANK + r, used[:, None] & (r < RANK), 0.0)
