@@ -11,6 +11,7 @@ pytest.importorskip("triton")
 from flashling import ops
 from flashling.ops.cases import Maker
 from flashling.ops.mla.cases import _paged
+from flashling.ops.mla.heads_triton import FEW_ROWS, by_head
 from flashling.ops.mla.triton import Tile, mla_paged, tile_of
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -154,6 +155,19 @@ def test_the_body_is_the_absorbed_form() -> None:
     want = ops.mla_absorbed(q, contexts, kv_b, value, range(len(lengths) + 1))
     got = vars(ops.mla_paged)["body"](q, pages, table, seen, kv_b, value)
     torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5, FEW_ROWS, FEW_ROWS + 1])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_a_product_for_each_head(rows: int, is_turned: bool) -> None:
+    make = Maker(BF16, DEVICE)
+    x = make(rows, 3, 40)[..., 8:].transpose(0, 1)
+    weight = make(3, 24, 32).transpose(1, 2) if is_turned else make(3, 32, 24)
+    got, want = by_head(x, weight), x.double() @ weight.double()
+    assert got.shape == want.shape and got.dtype == BF16
+    torch.testing.assert_close(got.double(), want, atol=2e-2, rtol=1e-2)
+    with ops.exactly():
+        torch.testing.assert_close(by_head(x, weight), got, atol=2e-2, rtol=1e-2)
 
 
 def test_the_number_of_parts_fills_the_device() -> None:

@@ -22,11 +22,12 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..device import current
-from ..exact import bmm, is_exact
+from ..exact import is_exact
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import dot
 from . import BLOCK, halves
 from . import mla_paged as op
+from .heads_triton import by_head
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,10 @@ def mla_paged(
     q = q if q.stride(2) == 1 else q.contiguous()
     plain, turned = q.split([wk.shape[1], width - rank], -1)
     # heads lead: [H, S * E, R]; nothing but the attention is to come after this
-    seen = bmm(plain.transpose(0, 1), wk)
+    seen = by_head(plain.transpose(0, 1), wk)
     scale = q.shape[-1] ** -0.5 / math.log(2)
     mixed = _attend(seen, turned, pages, of, scale, first, tile)
-    return bmm(mixed, wv.transpose(1, 2)).transpose(0, 1)
+    return by_head(mixed, wv.transpose(1, 2)).transpose(0, 1)
 
 
 def _apart(of: tuple[Tensor, Tensor, Tensor | None], each: int) -> tuple[Tensor, Tensor, Tensor]:
