@@ -84,5 +84,5 @@ def _prompt(model: Ling, cache: Cache, counts: tuple[int, ...]) -> None:
         s.pages = list(range(pages_for(count)))
         sequences.append(s)
     batch = Batch.pack([s.tokens for s in sequences], device="meta")
-    hidden = model(batch, Paged(cache, batch, sequences))
+    hidden = model(batch, Paged(cache, batch, sequences, [0] * len(counts)))
     model.logits(hidden[: len(counts)])

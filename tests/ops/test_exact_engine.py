@@ -12,7 +12,6 @@ import random
 from flashling.config import TOY
 from flashling.engine.engine import Engine
 from flashling.engine.request import Request
-from flashling.engine.steps import Steps
 from flashling.model.ling import Ling
 from flashling.model.packed import to_fp8
 from flashling.ops.op import using
@@ -28,7 +27,7 @@ CONFIG = TOY.with_(**SIZES, n_group=2, topk_group=1, num_nextn_predict_layers=0)
 def engine(model: Ling, budget: int, slots: int = 3) -> Engine:
     made = Engine(model, slots=slots, pages=12, budget=budget, exact=True)
     # what it has on CUDA
-    made.steps = made.steps or Steps(model, made.room.cache)
+    made.steps = made.steps or made._steps()
     return made
 
 

@@ -166,15 +166,32 @@ def lightning(
 def lightning_decode(
     q: Tensor, k: Tensor, v: Tensor, decay: Tensor, carry: Carry, tails: Tensor
 ) -> Tensor:
-    """`lightning` for one new row of each of N sequences, planned on the device alone.
+    """`lightning` for R new rows of each of N sequences, planned on the device alone.
 
-    q, k [N, H, K], v [N, H, V], decay [H] float32, tails [N] int32: the rows that each slot's open
-    chunk holds, up to all C of them -> o [N, H, V] in float32 (float64 stays).
+    q, k [N * R, H, K], v [N * R, H, V], each sequence's rows end to end; decay [H] float32; tails
+    [N] int32: the rows that each slot's open chunk holds, up to all C of them, which are folded
+    first -> o [N * R, H, V] in float32 (float64 stays). Rows that do not fit into the open chunk
+    are not written, and what is given for them means nothing.
     """
     s = decay.to(q.device, wide(q).dtype)
     chunk = carry.tail.shape[2]
     _fold(carry, carry.slots, s, tails == chunk)
-    return _replay(q, k, v, s, carry, tails % chunk, carry.slots, chunk)
+    if len(q) == len(tails):
+        return _replay(q, k, v, s, carry, tails % chunk, carry.slots, chunk)
+    outs = []
+    for i, new in enumerate(zip(*(_by_row(x, len(tails)) for x in (q, k, v)), strict=True)):
+        at = tails % chunk + i
+        is_in, at = (at < chunk)[:, None, None], at.clamp(max=chunk - 1)
+        held = carry.tail[carry.slots, :, at].unbind(1)
+        kv = [torch.where(is_in, x, old) for x, old in zip(new[1:], held, strict=True)]
+        out = _replay(new[0], *kv, s, carry, at, carry.slots, chunk)
+        outs.append(out.masked_fill(~is_in, 0))
+    return torch.stack(outs, 1).flatten(0, 1)
+
+
+def _by_row(x: Tensor, sequences: int) -> tuple[Tensor, ...]:
+    """The first rows [N, H, W] of all sequences, the second ones, and so on."""
+    return x.unflatten(0, (sequences, -1)).unbind(1)
 
 
 def _one_row_each(q: Tensor, k: Tensor, v: Tensor, s: Tensor, grid: Grid, carry: Carry) -> Tensor:

@@ -141,7 +141,7 @@ def lightning_decode(
     compiled program takes one slice of the columns, or several in turn.
     """
     chunk = carry.tail.shape[2]
-    if not _serves(q, k, v, chunk, carry):
+    if len(q) != len(tails) or not _serves(q, k, v, chunk, carry):
         return vars(decode_op)["body"](q, k, v, decay, carry, tails)
     sequences, heads, width = v.shape
     if is_exact():

@@ -144,24 +144,35 @@ def mla_paged(
     kv_b: Tensor,
     value_dim: int,
     slots: Tensor | None = None,
+    first: int = 0,
 ) -> Tensor:
-    """`mla_absorbed` of one row per sequence, over latents that lie in pages.
+    """`mla_absorbed` of as many rows of each sequence, over latents that lie in pages.
 
-    q [N, H, N + P]; pages [pages, 64, R + P], where a page begins is free; table [N, most] int32:
-    each sequence's pages in order; lengths [N] int32: how many tokens a row sees, its own among
-    them. Entries of the table beyond a length are not followed, what a page holds beyond it is
-    not seen, and a length of zero gives zeros. With slots [N] int64 the table has a row for every
-    slot, and sequence n has that of slots[n]. Returns [N, H, V].
+    q [S * n, H, N + P], the n rows of a sequence end to end; pages [pages, 64, R + P], where a page
+    begins is free; table [S, most] int32: each sequence's pages in order; lengths [S] int32: how
+    many tokens a sequence's first row sees, its own among them; each row sees one more than the row
+    before it. first: places before it are not seen. Entries of the table beyond a length are not
+    followed, what a page holds beyond it is not seen, and a row that sees none gives zeros. With
+    slots [S] int64 the table has a row for every slot, and sequence s has that of slots[s]. Returns
+    [S * n, H, V].
     """
     if slots is not None:
         table = table[slots]
+    rows = len(q) // max(len(lengths), 1)
+    if rows > 1:
+        # each row as a sequence of its own
+        table = table.repeat_interleave(rows, 0)
+        lengths = (lengths[:, None] + torch.arange(rows, device=q.device)).flatten()
     if is_exact():
-        kept = [pages[row.long()].flatten(0, 1)[:n] for row, n in zip(table, lengths, strict=True)]
+        spans = zip(table, lengths, strict=True)
+        kept = [pages[row.long()].flatten(0, 1)[first:n] for row, n in spans]
         return _in_blocks(q, kept, kv_b, value_dim, range(len(q) + 1))
     size, rank = pages.shape[1], kv_b.shape[1]
     seen, wv = _absorb(q, kv_b, value_dim)
-    hidden = torch.arange(table.shape[1] * size, device=q.device) >= lengths[:, None]  # [N, L]
-    used = table.masked_fill(hidden[:, ::size], 0).long()
+    place = torch.arange(table.shape[1] * size, device=q.device)
+    beyond = place >= lengths[:, None]  # [N, L]
+    hidden = beyond | (place < first)
+    used = table.masked_fill(beyond[:, ::size], 0).long()
     context = pages[used].flatten(1, 2).masked_fill(hidden[..., None], 0)
     scores = wide(torch.einsum("nhr,nlr->nhl", seen, context)) * q.shape[-1] ** -0.5
     weights = scores.masked_fill(hidden[:, None], -torch.inf).softmax(-1)
