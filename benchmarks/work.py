@@ -121,11 +121,13 @@ def _lightning_decode(args: Sequence[Any], out: Tensor) -> Work:
     q, k, v, _, carry, tails = args
     (rows, heads, width), chunk = q.shape, carry.tail.shape[2]
     held = tails.tolist()
-    closed = held.count(chunk)
+    closed, each = held.count(chunk), rows // len(held)
     seen = sum(t % chunk for t in held)
     row = 2 * heads * width * carry.tail.element_size()
-    moved = _bytes(q, k, v, out) + (rows + closed) * carry.state[0].nbytes
-    met = 2 * (seen + rows) + width * (rows + closed * chunk)
+    moved = _bytes(q, k, v, out) + (len(held) + closed) * carry.state[0].nbytes
+    # a row meets the kept ones, the new ones up to itself, and the state
+    pairs = seen * each + len(held) * _pairs(each, each)
+    met = 2 * pairs + width * (rows + closed * chunk)
     return moved + (seen + closed * chunk) * row, 2.0 * heads * width * met
 
 

@@ -88,6 +88,35 @@ def test_decode(tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     same_carry(carry, want_carry, [t % C + 1 for t in tails])
 
 
+@pytest.mark.parametrize("tile", [PARTED, WHOLE], ids=["parted", "whole"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_decode_of_several_rows(count: int, tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the last sequence has room for two rows
+    tails, slots, heads = [0, 17, 64, 62], [3, 1, 4, 2], 2
+    decay = ops.slopes(heads, 3, 32)
+    q, k, v = rows(len(tails) * count, heads)
+    carry = carried(slots, tails, heads)
+    want_carry, at = doubled(carry), torch.tensor(tails, dtype=torch.int32, device=DEVICE)
+    wide = [x.double() for x in (q, k, v)]
+    want = vars(ops.lightning_decode)["body"](*wide, decay, want_carry, at)
+    single, first = carried(slots, tails, heads), slice(None, None, count)
+    alone = kernels.lightning_decode(q[first], k[first], v[first], decay, single, at, tile=tile)
+    poison(monkeypatch)
+    got = kernels.lightning_decode(q, k, v, decay, carry, at, tile=tile)
+    assert got.isfinite().all() and want.isfinite().all()
+    fits = [n * count + i for n, t in enumerate(tails) for i in range(min(count, C - t % C))]
+    assert error(got[fits], want[fits]) < 1e-2
+    # the rows of a chunk after their step, as a step for each leaves it
+    same_carry(carry, want_carry, [min(t % C + count, C) for t in tails])
+    assert torch.equal(got[first], alone)
+    # what the body means by it: one step after the other
+    other = doubled(carried(slots, tails, heads))
+    for r, held in enumerate((at, at % C + 1)):
+        row = (x[r::count] for x in wide)
+        step = vars(ops.lightning_decode)["body"](*row, decay, other, held)
+        torch.testing.assert_close(want[r::count], step, rtol=0, atol=1e-12)
+
+
 def test_decode_rows_do_not_see_their_company() -> None:
     tails, slots = [5, 64, 30], [0, 1, 2]
     decay = ops.slopes(2, 3, 32)

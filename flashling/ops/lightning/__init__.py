@@ -168,30 +168,20 @@ def lightning_decode(
 ) -> Tensor:
     """`lightning` for R new rows of each of N sequences, planned on the device alone.
 
-    q, k [N * R, H, K], v [N * R, H, V], each sequence's rows end to end; decay [H] float32; tails
-    [N] int32: the rows that each slot's open chunk holds, up to all C of them, which are folded
-    first -> o [N * R, H, V] in float32 (float64 stays). Rows that do not fit into the open chunk
-    are not written, and what is given for them means nothing.
+    q, k [N * R, H, K], v [N * R, H, V], a sequence's rows end to end; decay [H] float32; tails [N]
+    int32: the rows that each slot's open chunk holds before them, up to all C of it, which are
+    then folded -> o [N * R, H, V] in float32 (float64 stays). A row past the end of the open chunk
+    is not kept, and its o, though finite, means nothing.
     """
     s = decay.to(q.device, wide(q).dtype)
-    chunk = carry.tail.shape[2]
+    chunk, rows = carry.tail.shape[2], len(q) // len(tails)
     _fold(carry, carry.slots, s, tails == chunk)
-    if len(q) == len(tails):
-        return _replay(q, k, v, s, carry, tails % chunk, carry.slots, chunk)
-    outs = []
-    for i, new in enumerate(zip(*(_by_row(x, len(tails)) for x in (q, k, v)), strict=True)):
-        at = tails % chunk + i
-        is_in, at = (at < chunk)[:, None, None], at.clamp(max=chunk - 1)
-        held = carry.tail[carry.slots, :, at].unbind(1)
-        kv = [torch.where(is_in, x, old) for x, old in zip(new[1:], held, strict=True)]
-        out = _replay(new[0], *kv, s, carry, at, carry.slots, chunk)
-        outs.append(out.masked_fill(~is_in, 0))
-    return torch.stack(outs, 1).flatten(0, 1)
-
-
-def _by_row(x: Tensor, sequences: int) -> tuple[Tensor, ...]:
-    """The first rows [N, H, W] of all sequences, the second ones, and so on."""
-    return x.unflatten(0, (sequences, -1)).unbind(1)
+    at = (tails % chunk)[:, None] + torch.arange(rows, device=q.device)
+    # such a row is one more time the last that fits
+    past = (at - chunk + 1).clamp(min=0).flatten()
+    inside = torch.arange(len(q), device=q.device) - past
+    q, k, v = (x.index_select(0, inside) for x in (q, k, v))
+    return _replay(q, k, v, s, carry, at.clamp(max=chunk - 1), carry.slots, chunk)
 
 
 def _one_row_each(q: Tensor, k: Tensor, v: Tensor, s: Tensor, grid: Grid, carry: Carry) -> Tensor:
@@ -202,7 +192,8 @@ def _one_row_each(q: Tensor, k: Tensor, v: Tensor, s: Tensor, grid: Grid, carry:
     at = [t % grid.chunk for t in grid.tails]
     # a lone sequence, the common case of a chat, is read in place
     one = slice(int(carry.slots[0]), int(carry.slots[0]) + 1) if len(q) == 1 else carry.slots
-    return _replay(q, k, v, s, carry, torch.tensor(at, device=q.device), one, max(at) + 1)
+    places = torch.tensor(at, device=q.device)[:, None]
+    return _replay(q, k, v, s, carry, places, one, max(at) + 1)
 
 
 def _replay(
@@ -215,19 +206,20 @@ def _replay(
     slots: Tensor | slice,
     end: int,
 ) -> Tensor:
-    """Row `at` [N] of the open chunks, without the rows that a decode step does not ask for; of
-    the tails in `slots` the first `end` rows are read.
+    """Rows `at` [N, R] of the open chunks, without the rows that a decode step does not ask for;
+    of the tails in `slots` the first `end` rows are read.
     """
-    carry.tail[carry.slots, 0, at] = k
-    carry.tail[carry.slots, 1, at] = v
+    q, k, v = (x.unflatten(0, at.shape) for x in (q, k, v))
+    carry.tail[carry.slots[:, None], 0, at] = k
+    carry.tail[carry.slots[:, None], 1, at] = v
     keys, values = wide(carry.tail[slots, :, :end]).transpose(2, 3).unbind(1)  # [N, H, C, K]
-    ahead = at[:, None, None] - torch.arange(end, device=q.device)  # [N, 1, C]
-    mask = torch.exp(-s[:, None] * ahead.clamp(min=0)).masked_fill(ahead < 0, 0)
-    row = wide(q)[:, :, None]
-    scores = (row @ keys.mT) * mask[:, :, None]
-    reach = torch.exp(-s * (at[:, None] + 1))[..., None, None]
-    out = wide(scores.to(v.dtype)) @ values + (row @ carry.state[slots].to(row.dtype)) * reach
-    return out[:, :, 0] * q.shape[-1] ** -0.5
+    ahead = at[:, None, :, None] - torch.arange(end, device=q.device)  # [N, 1, R, C]
+    mask = torch.exp(-s[:, None, None] * ahead.clamp(min=0)).masked_fill(ahead < 0, 0)
+    rows = wide(q).transpose(1, 2)  # [N, H, R, K]
+    scores = (rows @ keys.mT) * mask
+    reach = torch.exp(-s[:, None] * (at[:, None] + 1))[..., None]  # [N, H, R, 1]
+    out = wide(scores.to(v.dtype)) @ values + (rows @ carry.state[slots].to(rows.dtype)) * reach
+    return out.transpose(1, 2).flatten(0, 1) * q.shape[-1] ** -0.5
 
 
 def _fold(carry: Carry, slots: Tensor, s: Tensor, full: Tensor | None = None) -> None:

@@ -72,21 +72,25 @@ def lightning(
     if carry is not None and len(q) == len(grid.tails) and not is_exact():
         return lightning_decode(q, k, v, decay, carry, grid.device_tails)
     tails = None if carry is None else grid.device_tails
-    return _prompts((q, k, v), decay, (grid.device_starts, tails, grid.chunk), carry, tile, terms)
+    starts = grid.device_starts
+    bounds = starts[:-1], starts[1:]
+    return _prompts((q, k, v), decay, (*bounds, tails, grid.chunk), carry, tile, terms)
 
 
 def _prompts(
     rows: tuple[Tensor, Tensor, Tensor],
     decay: Tensor,
-    grid: tuple[Tensor, Tensor | None, int],
+    grid: tuple[Tensor, Tensor, Tensor | None, int],
     carry: Carry | None,
     tile: Tile,
     terms: int,
 ) -> Tensor:
-    """`lightning` of rows q, k, v on a grid: starts [N + 1] and tails [N] on the device, chunk."""
-    (q, k, v), (starts, tails, c) = rows, grid
+    """`lightning` of rows q, k, v on a grid: starts, ends and tails [N] on the device, and its
+    chunk. Rows that no sequence has are not written.
+    """
+    (q, k, v), (starts, ends, tails, c) = rows, grid
     _, heads, width = v.shape
-    sequences, columns = len(starts) - 1, min(tile.columns, width)
+    sequences, columns = len(starts), min(tile.columns, width)
     out = v.new_empty(v.shape, dtype=torch.float32)
     kept = _kept(carry, tails)
     _prefill[(sequences * heads * (width // columns),)](
@@ -96,6 +100,7 @@ def _prompts(
         decay.to(q.device),
         out,
         starts,
+        ends,
         *kept,
         q.shape[-1] ** -0.5,
         *(x.stride(i) for x in (q, k, v) for i in (0, 1)),
@@ -115,6 +120,7 @@ def _prompts(
             k,
             v,
             starts,
+            ends,
             *kept[1:],
             *(x.stride(i) for x in (k, v) for i in (0, 1)),
             heads,
@@ -143,10 +149,9 @@ def lightning_decode(
     chunk = carry.tail.shape[2]
     if len(q) != len(tails) or not _serves(q, k, v, chunk, carry):
         return vars(decode_op)["body"](q, k, v, decay, carry, tails)
-    sequences, heads, width = v.shape
     if is_exact():
-        starts = torch.arange(sequences + 1, dtype=torch.int32, device=q.device)
-        return _prompts((q, k, v), decay, (starts, tails, chunk), carry, PREFILL, 1)
+        return _exact_rows(q, k, v, decay, carry, tails)
+    (_, heads, width), sequences = v.shape, len(tails)
     columns = min(tile.columns, width)
     parts = width // columns
     while parts > 1 and sequences * heads * parts > tile.programs:
@@ -167,6 +172,7 @@ def lightning_decode(
         q.shape[-1],
         width,
         columns,
+        len(q) // sequences,
         _interpreted(),
         num_warps=tile.warps,
         num_stages=tile.stages,
@@ -174,6 +180,21 @@ def lightning_decode(
         **OVERLAP,
     )
     return out
+
+
+def _exact_rows(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, carry: Carry, tails: Tensor
+) -> Tensor:
+    """Decode's rows as short prompts, each of those that fit into its open chunk."""
+    chunk, rows = carry.tail.shape[2], len(q) // len(tails)
+    starts = torch.arange(0, len(q), rows, dtype=torch.int32, device=q.device)
+    fitting = (chunk - tails % chunk).clamp(max=rows)
+    grid = starts, starts + fitting, tails, chunk
+    out = _prompts((q, k, v), decay, grid, carry, PREFILL, 1)
+    if rows == 1:
+        return out
+    past = torch.arange(rows, device=q.device) >= fitting[:, None]
+    return out.masked_fill_(past.view(-1, 1, 1), 0)
 
 
 def _serves(q: Tensor, k: Tensor, v: Tensor, chunk: int, carry: Carry | None) -> bool:
@@ -264,6 +285,7 @@ def _prefill(
     decay,
     out,
     starts,
+    ends,
     state,
     tail,
     slots,
@@ -299,7 +321,7 @@ def _prefill(
     n, i, w = tl.arange(0, C)[:, None], tl.arange(0, K), part * WIDTH + tl.arange(0, WIDTH)
     s = tl.load(decay + h)
     start = tl.load(starts + sequence)
-    rows = tl.load(starts + sequence + 1) - start
+    rows = tl.load(ends + sequence) - start
     held = 0
     k_kept = None
     v_kept = None
@@ -360,6 +382,7 @@ def _keep(
     k,
     v,
     starts,
+    ends,
     tail,
     slots,
     tails,
@@ -384,7 +407,7 @@ def _keep(
     sequence, r = tl.program_id(0), tl.program_id(1)
     start = tl.load(starts + sequence)
     held = tl.load(tails + sequence)
-    rows = tl.load(starts + sequence + 1) - start + held
+    rows = tl.load(ends + sequence) - start + held
     closed = tl.maximum((rows + C - 1) // C - 1, 0)
     if (r >= tl.where(closed > 0, 0, held)) & (r < rows - closed * C):
         h, i = tl.arange(0, ROWS)[:, None], tl.arange(0, K)
@@ -425,11 +448,12 @@ def _decode(
     K: tl.constexpr,
     V: tl.constexpr,
     WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """One program per sequence, head and part of the columns, WIDTH of them at a time. The new row
-    is taken from the arguments and laid in the tail where no program reads: the kept rows before
-    it are all that the others ask for.
+    """One program per sequence, head and part of the columns, WIDTH of them at a time. The new rows
+    are taken from the arguments and laid in the tail where no program reads: the kept rows before
+    them are all that the others ask for.
     """
     part = tl.program_id(0) % parts
     h = tl.program_id(0) // parts % HEADS
@@ -462,23 +486,39 @@ def _decode(
     now = tl.load(state_at + at, first < last, 0.0)
     values = tl.load(values_at + rows + at, before[:, None], 0.0)
     keys = tl.load(keys_at + rows + i, before[:, None], 0.0).to(tl.float32)
-    # what is kept was written steps ago, the new row by the kernel before
+    # what is kept was written steps ago, the new rows by the kernel before
     wait_for_inputs()
-    query = tl.load(q + sequence * q_row + h * q_head + i).to(tl.float32)
-    key = tl.load(k + sequence * k_row + h * k_head + i)
-    scores = tl.sum(keys * query[None, :], 1) * tl.where(before, tl.exp(-s * (t - n)), 0.0)
-    scores = scores.to(tl.bfloat16).to(tl.float32)
-    own = tl.sum(key.to(tl.float32) * query, 0).to(tl.bfloat16).to(tl.float32)
-    reach = tl.exp(-s * (t + 1))
+    q += sequence * ROWS * q_row + h * q_head + i
+    k += sequence * ROWS * k_row + h * k_head + i
+    v += sequence * ROWS * v_row + h * v_head
+    out += (sequence * ROWS * HEADS + h) * V
+    # of row r: what it meets of the kept rows [C], and of the new ones up to itself
+    scores = ()
+    own = ()
+    for r in tl.static_range(ROWS):
+        query = tl.load(q + r * q_row).to(tl.float32)
+        fade = tl.where(before, tl.exp(-s * (t + r - n)), 0.0)
+        met = tl.sum(keys * query[None, :], 1) * fade
+        scores += (met.to(tl.bfloat16).to(tl.float32),)
+        for u in tl.static_range(r + 1):
+            met = tl.sum(tl.load(k + u * k_row).to(tl.float32) * query, 0) * tl.exp(-s * (r - u))
+            own += (met.to(tl.bfloat16).to(tl.float32),)
     for j in range(first, last):
         at = j * WIDTH + w
-        value = tl.load(v + sequence * v_row + h * v_head + at)
-        o = tl.sum(query[:, None] * now, 0) * reach
-        o += tl.sum(scores[:, None] * values.to(tl.float32), 0) + own * value.to(tl.float32)
+        for r in tl.static_range(ROWS):
+            query = tl.load(q + r * q_row).to(tl.float32)
+            o = tl.sum(query[:, None] * now, 0) * tl.exp(-s * (t + r + 1))
+            inside = tl.sum(scores[r][:, None] * values.to(tl.float32), 0)
+            for u in tl.static_range(r + 1):
+                inside += own[r * (r + 1) // 2 + u] * tl.load(v + u * v_row + at).to(tl.float32)
+            tl.store(out + r * HEADS * V + at, (o + inside) * scale)
+        for r in tl.static_range(ROWS):
+            value = tl.load(v + r * v_row + at)
+            tl.store(values_at + (t + r) * tail_row + at, value, t + r < C)
         more = j + 1 < last
         now = tl.load(state_at + at + WIDTH, more, 0.0)
         values = tl.load(values_at + rows + at + WIDTH, before[:, None] & more, 0.0)
-        tl.store(out + (sequence * HEADS + h) * V + at, o * scale)
-        tl.store(values_at + t * tail_row + at, value)
     if part == 0:
-        tl.store(keys_at + t * tail_row + i, key)
+        for r in tl.static_range(ROWS):
+            key = tl.load(k + r * k_row)
+            tl.store(keys_at + (t + r) * tail_row + i, key, t + r < C)
