@@ -133,9 +133,13 @@ def _lightning_decode(args: Sequence[Any], out: Tensor) -> Work:
 
 def _paged(args: Sequence[Any], out: Tensor) -> Work:
     q, pages, _, lengths, kv_b, *_ = args
-    seen, width, rank = int(lengths.sum()), pages.shape[-1], kv_b.shape[1]
+    num, width, rank = len(lengths), pages.shape[-1], kv_b.shape[1]
+    each = len(q) // num
+    # the last of a sequence's rows sees what all of them see
+    seen = int(lengths.sum()) + num * (each - 1)
+    pairs = each * int(lengths.sum()) + num * each * (each - 1) / 2
     moved = _bytes(q, kv_b, out) + seen * width * pages.element_size()
-    return moved, 2.0 * len(q) * kv_b.numel() + 2.0 * seen * q.shape[1] * (width + rank)
+    return moved, 2.0 * len(q) * kv_b.numel() + 2.0 * pairs * q.shape[1] * (width + rank)
 
 
 def _linear(args: Sequence[Any], out: Tensor) -> Work:

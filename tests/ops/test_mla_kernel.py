@@ -48,9 +48,43 @@ def check(arguments: tuple, got: Tensor) -> None:
 def test_it_is_the_body(heads: int, dims: tuple[int, int, int, int], splits: int) -> None:
     lengths = [1, 16, 17, 50, 48, 3]
     arguments = _paged(Maker(BF16, DEVICE), lengths, heads, dims, 16)
-    rows = tile_of(len(lengths), heads).heads
+    rows = tile_of(len(lengths), heads).columns
     assert rows == (32 if heads > 16 else 16)
     check(arguments, mla_paged(*arguments, tile=Tile(rows, splits, 4, 2)))
+
+
+@pytest.mark.parametrize(("each", "first"), [(2, 0), (4, 0), (3, 1), (1, 1)])
+@pytest.mark.parametrize("splits", [1, 4])
+def test_several_rows_of_a_sequence(each: int, first: int, splits: int) -> None:
+    lengths = [1, 15, 16, 31, 50]
+    arguments = _paged(Maker(BF16, DEVICE), lengths, 12, EVEN, 16, each, first)
+    _, pages, table, seen, *_ = arguments
+    ends = seen + each - 1
+    for row, end in zip(table.tolist(), ends.tolist(), strict=True):
+        if first:
+            pages[row[0], 0] = torch.nan
+        for n, page in enumerate(row):
+            pages[page, max(end - n * 16, 0) :] = torch.nan
+    check(arguments, mla_paged(*arguments, tile=Tile(16, splits, 4, 2)))
+    # each row is a single one of a longer sequence
+    q, _, _, _, *rest = arguments
+    for i in range(each):
+        alone = q[i::each], pages, table, seen + i, *rest
+        check(alone, mla_paged(*arguments, tile=Tile(16, splits, 4, 2))[i::each])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_in_exact_mode_rows_are_those_of_single_ones(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashling.ops.mla.triton.EXACT_SPLITS", 2)
+    arguments = _paged(Maker(BF16, DEVICE), [1, 63, 64, 130], 4, EVEN, 64, 3, first)
+    q, pages, table, seen, *rest = arguments
+    with ops.exactly():
+        for call in (mla_paged, vars(ops.mla_paged)["body"]):
+            got = call(*arguments)
+            for i in range(3):
+                assert torch.equal(got[i::3], call(q[i::3], pages, table, seen + i, *rest))
 
 
 def test_more_parts_than_pages() -> None:
@@ -88,12 +122,19 @@ def test_the_table_may_be_that_of_all_slots() -> None:
         assert torch.equal(got, call(*arguments))
 
 
-def test_nothing_to_see_gives_zeros() -> None:
-    q, pages, table, lengths, *rest = _paged(Maker(BF16, DEVICE), [5, 20], 4, EVEN, 16)
-    lengths[0] = 0
+@pytest.mark.parametrize("first", [0, 1])
+def test_nothing_to_see_gives_zeros(first: int) -> None:
+    arguments = _paged(Maker(BF16, DEVICE), [5, 20], 4, EVEN, 16, 2, first)
+    lengths = arguments[3]
+    lengths[0] = first
     for call in (mla_paged, vars(ops.mla_paged)["body"]):
-        out = call(q, pages, table, lengths, *rest)
-        assert not out[0].any() and out[1].all()
+        out = call(*arguments)
+        assert not out[0].any() and out[1:].any((1, 2)).all()
+    # nor does the second row
+    lengths[0] = first - 1
+    for call in (mla_paged, vars(ops.mla_paged)["body"]):
+        out = call(*arguments)
+        assert not out[:2].any() and out[2:].any((1, 2)).all()
 
 
 def test_rows_do_not_see_their_company() -> None:

@@ -25,9 +25,9 @@ from . import mla_paged as op
 
 @dataclass(frozen=True)
 class Tile:
-    """Heads and parts of a sequence per program, warps and stages."""
+    """Columns (a head of a row each) and parts of a sequence per program, warps and stages."""
 
-    heads: int
+    columns: int
     splits: int
     warps: int
     stages: int
@@ -43,25 +43,25 @@ MOST_SPLITS, LEAST_SPLITS = 128, 2
 EXACT_SPLITS, EXACT_ROWS = 16, 512
 # a page is the 64 rows and the values' 512 columns are 8 times the 64 rows that one tensor
 # instruction has, and 4 warps issue it together; with 8 they would make the scores twice
-HEADS, WARPS, STAGES = 32, 4, 2
-# bytes of a page, and of a head's query and what a program keeps for it
-PAGE_BYTES, HEAD_BYTES = 64 * 576 * 2, 576 * 2 + 256
+COLUMNS, WARPS, STAGES = 32, 4, 2
+# bytes of a page, and of a column's query and what a program keeps for it
+PAGE_BYTES, COLUMN_BYTES = 64 * 576 * 2, 576 * 2 + 256
 # partial sums that a program joins at once
 JOINED = 8192
 
 
-def tile_of(sequences: int, heads: int) -> Tile:
-    """The tile for so many sequences and heads."""
+def tile_of(sequences: int, columns: int) -> Tile:
+    """The tile for so many sequences, and heads of a sequence's rows."""
     gpu = current()
     # the largest power of two that every multiprocessor has a program of
     programs = 1 << gpu.multiprocessors.bit_length() - 1
     splits = triton.next_power_of_2(triton.cdiv(programs, max(sequences, 1)))
     splits = min(max(splits, LEAST_SPLITS), MOST_SPLITS)
-    # where a page and the queries of all heads do not fit, fewer heads; a product has at least 16
-    fits = gpu.program_bytes - PAGE_BYTES >= HEADS * HEAD_BYTES
-    rows = min(max(triton.next_power_of_2(heads), 16), HEADS if fits else 16)
-    pages = (gpu.program_bytes - rows * HEAD_BYTES) // PAGE_BYTES
-    return Tile(rows, splits, WARPS, min(pages, STAGES))
+    # where a page and the queries of all columns do not fit, fewer; a product has at least 16
+    fits = gpu.program_bytes - PAGE_BYTES >= COLUMNS * COLUMN_BYTES
+    width = min(max(triton.next_power_of_2(columns), 16), COLUMNS if fits else 16)
+    pages = (gpu.program_bytes - width * COLUMN_BYTES) // PAGE_BYTES
+    return Tile(width, splits, WARPS, min(pages, STAGES))
 
 
 def mla_paged(
@@ -91,9 +91,20 @@ def mla_paged(
     # heads lead: [H, N, R]
     seen = bmm(plain.transpose(0, 1), wk)
     scale = q.shape[-1] ** -0.5 / math.log(2)
-    of = table, lengths.contiguous(), slots
-    mixed = _attend(seen, turned, pages, of, scale, tile)
+    of = table, lengths, slots
+    if is_exact() and len(q) > len(lengths):
+        of = _apart(of, len(q) // len(lengths))
+    mixed = _attend(seen, turned, pages, of, scale, first, tile)
     return bmm(mixed, wv.transpose(1, 2)).transpose(0, 1)
+
+
+def _apart(of: tuple[Tensor, Tensor, Tensor | None], each: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row as a sequence of its own length, so that its bits are those of a single row."""
+    table, lengths, slots = of
+    further = torch.arange(each, dtype=torch.int32, device=lengths.device)
+    slots = torch.arange(len(lengths), device=lengths.device) if slots is None else slots
+    slots = slots[:, None].expand(-1, each).reshape(-1)
+    return table, (lengths[:, None] + further).flatten(), slots
 
 
 def over_pages(q: Tensor, context: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
@@ -115,27 +126,29 @@ def _attend(
     pages: Tensor,
     of: tuple[Tensor, Tensor, Tensor | None],
     scale: float,
+    first: int,
     tile: Tile | None,
 ) -> Tensor:
-    """Latents [H, N, R] mixed by the attention of queries seen [H, N, R] and turned [N, H, P]
-    over the pages of (table, lengths, slots); scale goes with powers of two.
+    """Latents [H, T, R] mixed by the attention of queries seen [H, T, R] and turned [T, H, P]
+    over the pages of (table, lengths, slots) from place `first` on; scale goes with powers of two.
     """
     table, lengths, slots = of
-    heads, num, rank = seen.shape
+    heads, rows, rank = seen.shape
     size, turn = pages.shape[1], turned.shape[2]
     mixed = seen.new_empty(seen.shape)
-    if not num:
+    if not rows:
         return mixed
+    num, each = len(lengths), rows // len(lengths)
     if tile is None:
-        tile = tile_of(num, heads)
+        tile = tile_of(num, heads * each)
         tile = replace(tile, splits=EXACT_SPLITS) if is_exact() else tile
     turned = turned if turned.stride(2) == 1 else turned.contiguous()
     table = table if table.stride(1) == 1 else table.contiguous()
-    slots = None if slots is None else slots.contiguous()
-    parts = seen.new_empty(num, tile.splits, heads, rank, dtype=torch.float32)
-    peaks = seen.new_empty(2, num, tile.splits, heads, dtype=torch.float32)
-    columns = triton.next_power_of_2(rank)
-    _attend_part[(num, tile.splits, triton.cdiv(heads, tile.heads))](
+    lengths, slots = lengths.contiguous(), None if slots is None else slots.contiguous()
+    parts = seen.new_empty(num, tile.splits, heads * each, rank, dtype=torch.float32)
+    peaks = seen.new_empty(2, num, tile.splits, heads * each, dtype=torch.float32)
+    wide = triton.next_power_of_2(rank)
+    _attend_part[(num, tile.splits, triton.cdiv(heads * each, tile.columns))](
         seen,
         turned,
         pages,
@@ -153,26 +166,29 @@ def _attend(
         table.stride(0),
         table.shape[1],
         heads,
+        each,
+        first,
         rank,
         turn,
         size,
         tile.splits,
-        tile.heads,
-        columns,
+        tile.columns,
+        wide,
         max(triton.next_power_of_2(turn), 16),
         triton.knobs.runtime.interpret,
         num_warps=tile.warps,
         num_stages=tile.stages,
         **OVERLAP,
     )
-    joined = min(max(JOINED // tile.splits, 16), columns)
-    _join_parts[(num, heads, triton.cdiv(rank, joined))](
+    joined = min(max(JOINED // tile.splits, 16), wide)
+    _join_parts[(num, heads * each, triton.cdiv(rank, joined))](
         parts,
         peaks[0],
         peaks[1],
         lengths,
         mixed,
         table.shape[1],
+        each,
         rank,
         size,
         tile.splits,
@@ -181,6 +197,10 @@ def _attend(
         **OVERLAP,
     )
     return mixed
+
+
+# below every score
+LOWEST = tl.constexpr(-3e38)
 
 
 @triton.jit
@@ -213,66 +233,76 @@ def _attend_part(
     table_row,
     most,
     HEADS: tl.constexpr,
+    EACH: tl.constexpr,
+    FIRST: tl.constexpr,
     RANK: tl.constexpr,
     TURN: tl.constexpr,
     SIZE: tl.constexpr,
     SPLITS: tl.constexpr,
-    ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    RANK_COLUMNS: tl.constexpr,
     TURN_COLUMNS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Program (n, s, b): a block of heads over part s of sequence n. Leaves the peak of the
-    scores, the sum of their exponentials below it, and the latents mixed by these; nothing
-    where the part has no pages.
+    """Program (n, s, b): a block of columns, each a head of one of a sequence's rows, over part s
+    of sequence n. Leaves the peak of the scores, the sum of their exponentials below it, and the
+    latents mixed by these; nothing where the part has no pages.
 
-    Everything is transposed, keys before heads, so that a page is the tall side of both products
-    and is read once: its first columns are the keys' and the values' latent.
+    Everything is transposed, keys before columns, so that a page is the tall side of both products
+    and is read once: what it holds first is the keys' and the values' latent.
     """
     n = tl.program_id(0).to(tl.int64)
     split = tl.program_id(1)
     wait_for_inputs()
     length = tl.load(lengths + n)
-    count, share = _shares(length, most, SIZE, SPLITS)
-    first = split * share
-    last = tl.minimum(first + share, count)
-    if first >= last:
+    # what the last row sees
+    end = length + EACH - 1
+    count, share = _shares(end, most, SIZE, SPLITS)
+    begin = split * share
+    last = tl.minimum(begin + share, count)
+    if begin >= last:
         return
-    h = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
-    r = tl.arange(0, COLUMNS)
+    x = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
+    h, own = x // EACH, x % EACH
+    is_column = x < HEADS * EACH
+    r = tl.arange(0, RANK_COLUMNS)
     p = tl.arange(0, TURN_COLUMNS)
     i = tl.arange(0, SIZE)
     WIDTH: tl.constexpr = RANK + TURN
-    at = seen + h[:, None].to(tl.int64) * seen_head + n * RANK + r
-    a = tl.load(at, (h < HEADS)[:, None] & (r < RANK), 0.0)
-    at = turned + n * turned_row + h[:, None] * turned_head + p
-    b = tl.load(at, (h < HEADS)[:, None] & (p < TURN), 0.0)
-    m = tl.full((ROWS,), float("-inf"), tl.float32)
-    l = tl.zeros((ROWS,), tl.float32)
-    acc = tl.zeros((COLUMNS, ROWS), tl.float32)
+    row = n * EACH + own
+    at = seen + h[:, None].to(tl.int64) * seen_head + row[:, None] * RANK + r
+    a = tl.load(at, is_column[:, None] & (r < RANK), 0.0)
+    at = turned + row[:, None] * turned_row + h[:, None] * turned_head + p
+    b = tl.load(at, is_column[:, None] & (p < TURN), 0.0)
+    # a number, so that a column which has seen nothing yet keeps its zeros
+    m = tl.full((COLUMNS,), LOWEST, tl.float32)
+    l = tl.zeros((COLUMNS,), tl.float32)
+    acc = tl.zeros((RANK_COLUMNS, COLUMNS), tl.float32)
     entries = table + (n if slots is None else tl.load(slots + n)) * table_row
-    page = tl.load(entries + first)
-    for j in range(first, last):
-        row = pages + page.to(tl.int64) * page_stride + i[:, None] * WIDTH
+    page = tl.load(entries + begin)
+    for j in range(begin, last):
+        line = pages + page.to(tl.int64) * page_stride + i[:, None] * WIDTH
         # looked up a page ahead, so that no load waits for it
         page = tl.load(entries + tl.minimum(j + 1, last - 1))
-        real = j * SIZE + i < length
-        c = tl.load(row + r, real[:, None] & (r < RANK), 0.0)
-        k = tl.load(row + RANK + p, real[:, None] & (p < TURN), 0.0)
-        s = dot(k, tl.trans(b), tl.zeros((SIZE, ROWS), tl.float32), WIDE)
+        place = j * SIZE + i
+        real = (place >= FIRST) & (place < end)
+        c = tl.load(line + r, real[:, None] & (r < RANK), 0.0)
+        k = tl.load(line + RANK + p, real[:, None] & (p < TURN), 0.0)
+        s = dot(k, tl.trans(b), tl.zeros((SIZE, COLUMNS), tl.float32), WIDE)
         s = dot(c, tl.trans(a), s, WIDE)
-        s = tl.where(real[:, None], s * scale, float("-inf"))
+        is_seen = (place >= FIRST)[:, None] & (place[:, None] < (length + own)[None, :])
+        s = tl.where(is_seen, s * scale, float("-inf"))
         top = tl.maximum(m, tl.max(s, 0))
         e = tl.exp2(s - top)
         shrink = tl.exp2(m - top)
         l = l * shrink + tl.sum(e, 0)
         acc = dot(tl.trans(c), e.to(c.dtype), acc * shrink, WIDE)
         m = top
-    at = (n * SPLITS + split) * HEADS + h
-    tl.store(peak + at, m, h < HEADS)
-    tl.store(mass + at, l, h < HEADS)
+    at = (n * SPLITS + split) * (HEADS * EACH) + x
+    tl.store(peak + at, m, is_column)
+    tl.store(mass + at, l, is_column)
     to = parts + at[None, :] * RANK + r[:, None]
-    tl.store(to, acc, (h < HEADS)[None, :] & (r < RANK)[:, None])
+    tl.store(to, acc, is_column[None, :] & (r < RANK)[:, None])
 
 
 @triton.jit(do_not_specialize=["most"], do_not_specialize_on_alignment=["lengths"])
@@ -283,29 +313,29 @@ def _join_parts(
     lengths,
     mixed,
     most,
+    EACH: tl.constexpr,
     RANK: tl.constexpr,
     SIZE: tl.constexpr,
     SPLITS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    DIMS: tl.constexpr,
 ):
-    """Program (n, h, i): COLUMNS latent dimensions of head h of sequence n, summed over its parts
-    in one fixed order.
+    """Program (n, x, i): DIMS latent dimensions of column x of sequence n, summed over its parts in
+    one fixed order.
     """
     n = tl.program_id(0).to(tl.int64)
-    h, heads = tl.program_id(1), tl.num_programs(1)
-    r = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
+    x, columns = tl.program_id(1), tl.num_programs(1)
+    r = tl.program_id(2) * DIMS + tl.arange(0, DIMS)
     s = tl.arange(0, SPLITS)
     wait_for_inputs()
-    count, share = _shares(tl.load(lengths + n), most, SIZE, SPLITS)
+    count, share = _shares(tl.load(lengths + n) + EACH - 1, most, SIZE, SPLITS)
     # the parts after these were never written
     used = s < tl.cdiv(count, share)
-    at = (n * SPLITS + s) * heads + h
-    m = tl.load(peak + at, used, float("-inf"))
+    at = (n * SPLITS + s) * columns + x
+    m = tl.load(peak + at, used, LOWEST)
     l = tl.load(mass + at, used, 0.0)
     rows = tl.load(parts + at[:, None] * RANK + r, used[:, None] & (r < RANK), 0.0)
-    # a number even where there is nothing to see
-    weight = tl.exp2(m - tl.maximum(tl.max(m, 0), -3e38))
+    weight = tl.exp2(m - tl.max(m, 0))
     total = tl.sum(weight * l, 0)
     y = tl.sum(rows * weight[:, None], 0) / tl.where(total > 0, total, 1.0)
-    to = mixed + (h.to(tl.int64) * tl.num_programs(0) + n) * RANK + r
-    tl.store(to, y.to(mixed.dtype.element_ty), r < RANK)
+    row = (x // EACH).to(tl.int64) * tl.num_programs(0) * EACH + n * EACH + x % EACH
+    tl.store(mixed + row * RANK + r, y.to(mixed.dtype.element_ty), r < RANK)
