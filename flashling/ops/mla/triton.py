@@ -78,7 +78,6 @@ def mla_paged(
 ) -> Tensor:
     """As the op; bfloat16 alone is served, and no gradients: anything else takes the body."""
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in (q, pages, kv_b))
-    learns = learns or first > 0 or len(q) != len(lengths)
     if learns or any(t.dtype != torch.bfloat16 for t in (q, pages, kv_b)):
         return vars(op)["body"](q, pages, table, lengths, kv_b, value_dim, slots, first)
     size, width, rank = pages.shape[1], pages.shape[2], kv_b.shape[1]
