@@ -22,8 +22,8 @@ from .test_engine import check_empty, gather, model
 HOT = Sampling(temperature=1.0, seed=5, max_tokens=40)
 
 
-def drafting(drafts: int, slots: int = 3, **more: int) -> Engine:
-    engine = Engine(model(), slots=slots, pages=32, drafts=drafts, **more)
+def drafting(drafts: int, slots: int = 3, budget: int = 512) -> Engine:
+    engine = Engine(model(), slots=slots, pages=32, budget=budget, drafts=drafts)
     engine.steps = engine._steps()
     return engine
 
@@ -50,12 +50,12 @@ class Told:
 
         patch.setattr(Steps, "guesses", guesses)
 
-    def add(self, prompt: tuple[int, ...], how: Sampling, **more: str) -> tuple[int, Generation]:
+    def add(self, prompt: tuple[int, ...], how: Sampling, session: str = "") -> tuple[int, Generation]:
         """Ask, and what is to come."""
         [want] = oracle.generate(model(), [prompt], how)
         # as if no token ended it: the layer goes on guessing
         free = replace(how, stop_ids=(), max_tokens=how.max_tokens + 8)
-        number = self.engine.add(Request(prompt, how, **more))
+        number = self.engine.add(Request(prompt, how, session=session))
         [long] = oracle.generate(model(), [prompt], free)
         self.texts[number] = [*prompt, *long.tokens]
         return number, want
