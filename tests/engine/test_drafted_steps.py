@@ -50,7 +50,9 @@ class Told:
 
         patch.setattr(Steps, "guesses", guesses)
 
-    def add(self, prompt: tuple[int, ...], how: Sampling, session: str = "") -> tuple[int, Generation]:
+    def add(
+        self, prompt: tuple[int, ...], how: Sampling, session: str = ""
+    ) -> tuple[int, Generation]:
         """Ask, and what is to come."""
         [want] = oracle.generate(model(), [prompt], how)
         # as if no token ended it: the layer goes on guessing
