@@ -139,6 +139,28 @@ def _met(r: Row | None) -> str:
     return f"{mean(r['distinct_experts']):.1f} ({r['ms_mean']:.2f} ms)" if r else ""
 
 
+def _drafts(report: Report) -> str:
+    rows, lines = good(report, "drafts"), []
+    kinds, cells = values(rows, "forced"), {}
+    for r in rows:
+        cells.setdefault((r["recipe"], r["batch"], r["drafts"]), {})[r["forced"]] = r
+    for cell, by in cells.items():
+        r = next(iter(by.values()))
+        told = f"{r['plain_ms']:.2f}", f"{r['ms_mean']:.2f}", f"{r['break_even']:.2f}"
+        experts = f"{mean(r['distinct_experts']):.1f}"
+        lines.append([*cell, *told, experts, *(_gain(by.get(k)) for k in kinds)])
+    head = ["recipe", "batch", "drafts", "plain, ms", "ms", "break-even", "experts"]
+    return table(head + [f"{k:g} tokens" for k in kinds], lines) if lines else ""
+
+
+def _gain(r: Row | None) -> str:
+    """Tokens a second, in bold where they are more than the plain step's."""
+    if r is None:
+        return ""
+    told = f"{r['tokens_per_s']:,.0f}"
+    return f"**{told}**" if r["tokens_per_s"] > r["plain_tokens_per_s"] else told
+
+
 def _prefill(report: Report) -> str:
     lines = []
     for r in report.get("prefill", ()):
@@ -230,6 +252,14 @@ SECTIONS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
         "Distinct experts of a layer, mean over layers, and the step's time: router logits of unit "
         "deviation alone, and with expert biases of the deviation named.",
         _experts,
+    ),
+    (
+        "Drafts",
+        "Steps that draft with an MTP layer, beside the plain step: milliseconds, the tokens of a "
+        "sequence and step from which on they are worth it, distinct experts of a layer, and "
+        "tokens a second where drafts are taken by chance so that a step gives so many tokens of a "
+        "sequence in the mean (less where a chunk ends); bold where that is more than without.",
+        _drafts,
     ),
     ("Prefill", "One prompt in chunks, the draw of its first token included.", _prefill),
     ("Where the time goes", "Kernels by op, from a trace; kernels may overlap.", _trace),

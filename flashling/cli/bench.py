@@ -119,7 +119,7 @@ def engine(*words: str) -> int:
     ----------
     words
         Parts in the order wanted, all by default: recipes (memory and errors of each), decode,
-        prefill, trace (time by op; last, since it may slow down what is timed after it). And
+        prefill, drafts, trace (time by op; last, as it may slow down what comes after it). And
         NAME=VALUE: model=ling-2.6-flash recipe=fp8-channel batches=1,64 contexts=4096
         prompts=8192 layers=8 seconds=60 (then no cell begins) out=FOLDER. What a list has first
         is measured first.

@@ -21,7 +21,7 @@ def load(
     from .terminal import progress
 
     llm = LLM(model, dtype, exact=exact)
-    llm.warm(progress("kernels"))
+    llm.warm(progress("kernels and steps"))
     if chat_template is not None:
         from ..text.jinja import template
 

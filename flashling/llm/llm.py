@@ -15,7 +15,7 @@ from ..agent.shell import NUM_PAGES, Candidate, Suggestion, suggest
 from ..engine.bits import check_exact
 from ..engine.request import Event as Drawn
 from ..engine.request import Request
-from ..engine.warm import warm
+from ..engine.warm import prepare
 from ..model.decode import likeliest, score
 from ..model.ling import Ling
 from ..model.weights import Progress
@@ -69,16 +69,19 @@ class LLM:
     def _set(self, model: Ling, tokenizer: Tokenizer, exact: bool = False) -> None:
         if exact:
             check_exact(model)
-        self.model, self.tokenizer, self._exact = model, tokenizer, exact
+        self.model, self.tokenizer = model, tokenizer
         self.service = Service(lambda: engine_for(self.model, exact=exact))
         self.prompts = Prompts(tokenizer)
         self._guides = Guides(tokenizer, model.config.vocab_size)
 
     def warm(self, progress: Progress | None = None) -> float:
-        """Compile the GPU kernels that its requests will run, so that none waits for that: the
-        seconds it took, hardly any where it was done before. progress(done, all) is called.
+        """Compile the GPU kernels that its requests will run, and record its steps, so that none
+        waits for that: the seconds it took, few where it was done before. progress(done, all) is
+        called.
         """
-        return warm(self.model, progress, self._exact)
+        if self.model.head.device.type != "cuda":
+            return 0.0
+        return self.service.call(lambda engine: prepare(engine, progress))
 
     def prompt(
         self, messages: Sequence[Message], tools: Tools = None, thinking: bool | None = None
