@@ -1,10 +1,11 @@
 """One row times an e4m3 weight on Hopper, with as much of the weight on its way as fits.
 
 Every multiprocessor has one program: a warp copies the weight, 8 rows at a time, into a ring of
-192 KiB; eight warps make the row, quantise it and multiply. The copies begin before the kernel
-before has ended, so that the weight comes while norms, rotations and states are being made. What
-makes the row (a residual sum and its norm; a gated norm) is done by each program anew: its inputs
-are small, and the launch that it saves is not. Written in Gluon, which names barriers and copies.
+192 KiB; two groups of eight make the row, quantise it and multiply. The copies begin before the
+kernel before has ended, so that the weight comes while norms, rotations and states are being made.
+What makes the row (a residual sum and its norm; a gated norm) is done by each program anew: its
+inputs are small, and the launch that it saves is not. Written in Gluon, which names barriers and
+copies.
 """
 
 # a kernel's language has no types, and a launch takes more than its parameters
@@ -29,11 +30,11 @@ from . import TOP as LARGEST
 
 # inputs, rows of the weight that come at once, and how many such are on their way
 INPUTS, ROWS, STAGES = 4096, 8, 6
-# warps that multiply; registers of a thread that copies, and of all in the mean: others' programs
-# are to fit beside
+# warps of each of the two groups that multiply; registers of their threads, of one that copies, and
+# of all in the mean: others' programs are to fit beside
 WARPS = 8
-COPIES = gl.constexpr(24)
-MEAN = 96
+MULTIPLIES, COPIES = gl.constexpr(88), gl.constexpr(24)
+MEAN = 80
 TOP, TINY = gl.constexpr(LARGEST), gl.constexpr(SMALLEST)
 # what the row is made of
 PLAIN, ADD_NORM, GATED = gl.constexpr(0), gl.constexpr(1), gl.constexpr(2)
@@ -135,7 +136,16 @@ def _all(x):
 
 
 @gluon.jit
-def _row(x, other, norm, total, eps, MADE: gl.constexpr, LAYOUT: gl.constexpr):
+def _row(
+    x,
+    other,
+    norm,
+    total,
+    eps,
+    MADE: gl.constexpr,
+    WHICH: gl.constexpr,
+    LAYOUT: gl.constexpr,
+):
     """The row [32, 128] as its parts make it, in float32 and rounded to bfloat16."""
     TILE: gl.constexpr = gl.SliceLayout(0, LAYOUT)
     group = gl.arange(0, 32, layout=gl.SliceLayout(1, TILE))
@@ -148,7 +158,7 @@ def _row(x, other, norm, total, eps, MADE: gl.constexpr, LAYOUT: gl.constexpr):
         _wait_for_inputs()
         f = gl.load(x + at).to(gl.float32) + gl.load(other + at).to(gl.float32)
         kept = f.to(gl.bfloat16)
-        if gl.program_id(0) == 0:
+        if gl.program_id(0) == 0 and WHICH == 0:
             gl.store(total + at, kept)
         f = kept.to(gl.float32)
         unit = gl.rsqrt(_all(f * f) / 4096 + eps)
@@ -181,8 +191,10 @@ def _multiply(
     ROWS: gl.constexpr,
     MADE: gl.constexpr,
     BLOCKED: gl.constexpr,
+    WHICH: gl.constexpr,
 ):
-    """Make the row, quantise it, and multiply it by the tiles as they come."""
+    """Make the row, quantise it, and multiply it by every second tile: while one group of warps
+    waits for the sums of its threads, the other multiplies."""
     scale, x, other, norm, total, y = tensors
     STAGES: gl.constexpr = buffers.type.shape[0]
     # 16 columns of a group are a thread's, 4 groups a warp's, all rows everyone's
@@ -192,7 +204,7 @@ def _multiply(
     OUT: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, LAYOUT))
     # all that comes next may come: it asks for what is read only, and then waits for this kernel
     _start_next()
-    f = _row(x, other, norm, total, eps, MADE, LAYOUT)
+    f = _row(x, other, norm, total, eps, MADE, WHICH, LAYOUT)
     size = gl.max(gl.abs(f), 1)
     if not BLOCKED:
         size = gl.full_like(size, gl.max(size, 0))
@@ -203,8 +215,8 @@ def _multiply(
     q = q.to(gl.float8e4nv).to(gl.float32)
     one = gl.max(size, 0)
     group = gl.arange(0, 32, layout=gl.SliceLayout(1, TILE))
-    step = 0
-    for tile in range(gl.program_id(0), outputs // ROWS, gl.num_programs(0)):
+    step, programs = WHICH, gl.num_programs(0)
+    for tile in range(gl.program_id(0) + WHICH * programs, outputs // ROWS, 2 * programs):
         i = step % STAGES
         row = tile * ROWS + gl.arange(0, ROWS, layout=OUT)
         if BLOCKED:
@@ -223,7 +235,7 @@ def _multiply(
             found = gl.sum(gl.sum(w.to(gl.float32) * gl.expand_dims(q, 0), 2), 1)
             found = found * one * by_row
         gl.store(y + row, found.to(gl.bfloat16))
-        step += 1  # noqa: SIM113
+        step += 2
 
 
 @gluon.jit
@@ -255,9 +267,10 @@ def _stream_row(
     tensors = scale, x, other, norm, total, y
     gl.warp_specialize(
         [
-            (_multiply, (buffers, full, empty, tensors, outputs, eps, ROWS, MADE, BLOCKED)),
+            (_multiply, (buffers, full, empty, tensors, outputs, eps, ROWS, MADE, BLOCKED, 0)),
+            (_multiply, (buffers, full, empty, tensors, outputs, eps, ROWS, MADE, BLOCKED, 1)),
             (_fetch, (w, buffers, full, empty, outputs)),
         ],
-        [1],
-        [COPIES],
+        [8, 1],
+        [MULTIPLIES, COPIES],
     )
