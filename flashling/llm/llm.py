@@ -18,7 +18,7 @@ from ..engine.request import Request
 from ..engine.warm import warm
 from ..model.decode import likeliest, score
 from ..model.ling import Ling
-from ..model.weights import Progress
+from ..model.stage import Progress
 from ..sampling import Sampling
 from ..text.template import Rendered
 from ..text.tokenizer import Tokenizer

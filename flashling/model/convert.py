@@ -15,7 +15,8 @@ from ..config import ModelConfig
 from ..quant import PLANS, Plan
 from .files import INDEX, write
 from .names import Published, is_mtp
-from .weights import Progress, Source
+from .stage import Progress
+from .weights import Source
 
 # weights of any kind, which are not copied along
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
