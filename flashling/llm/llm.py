@@ -39,7 +39,8 @@ PATIENCE = 0.1
 
 class LLM:
     """A model that answers. Requests of all threads and tasks run together on one engine, which is
-    made at the first of them; the past of a conversation is kept for its next turn.
+    made at the first of them; the past of a conversation is kept for its next turn. startup: what
+    reading it onto a GPU took.
     """
 
     def __init__(
@@ -57,12 +58,14 @@ class LLM:
         bits whatever runs beside a request and was cached before it (docs/numerics.md); slower.
         ValueError names what is wrong and how to go on.
         """
-        self._set(*load(path, dtype, device), exact)
+        model, tokenizer, self.startup = load(path, dtype, device, exact)
+        self._set(model, tokenizer, exact)
 
     @classmethod
     def of(cls, model: Ling, tokenizer: Tokenizer) -> LLM:
         """An LLM of parts that are there already."""
         llm = cls.__new__(cls)
+        llm.startup = None
         llm._set(model, tokenizer)
         return llm
 
@@ -76,8 +79,11 @@ class LLM:
 
     def warm(self, progress: Progress | None = None) -> float:
         """Compile the GPU kernels that its requests will run, so that none waits for that: the
-        seconds it took, hardly any where it was done before. progress(done, all) is called.
+        seconds it took, none where it was done while weights were read. progress(done, all) is
+        called.
         """
+        if self.startup is not None:
+            return 0.0
         return warm(self.model, progress, self._exact)
 
     def prompt(
