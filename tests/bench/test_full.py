@@ -44,6 +44,7 @@ def test_the_command_reads_serves_and_brings_back(
     places = ["device", "host", "disk, page cache", "disk"]
     assert [r["from"] for r in found["sessions"]] == places
     assert {r["tokens"] for r in found["sessions"]} == {200}
+    assert all(r["same_tokens"] for r in found["sessions"])
     [mixed] = found["mixed"]
     assert mixed["budget"] == 32 and 0 < mixed["beside_p50_ms"] <= mixed["beside_p99_ms"]
     [served] = found["serve"]
