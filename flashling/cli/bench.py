@@ -142,7 +142,7 @@ def full(*words: str) -> int:
         sessions (of many tokens, from device, host and disk), mixed (tokens of some beside the
         prompts of others), serve (agents over HTTP). And NAME=VALUE: model=ling-2.6-flash
         recipe=fp8-channel layers=8 folders=/dev/shm,/tmp gigabytes=20 tokens=65536 rounds=5
-        budgets=512,2048,8192 running=16 prompt=32768 agents=6 turns=8 start=10000 end=60000
+        budgets=512,2048,8192 running=16 prompt=32768 agents=8 turns=8 start=10000 end=60000
         answer=96 seconds=200 (then no part begins) out=FOLDER.
     """
     from ..bench.full.plan import read

@@ -45,11 +45,14 @@ class Spent:
     threads: int = 0
 
     def __str__(self) -> str:
+        said = f"headers {self.headers:.1f} s, room {self.room:.1f} s"
+        if not self.nbytes:
+            return said
         rate = self.nbytes / max(self.weights, 1e-9) / 1e9
         waited = self.files / max(self.weights * self.threads, 1e-9)
         return (
-            f"headers {self.headers:.1f} s, room {self.room:.1f} s, weights {self.weights:.1f} s "
-            f"({self.nbytes / 1e9:.1f} GB at {rate:.1f} GB/s, {waited:.0%} of it in reading files)"
+            f"{said}, weights {self.weights:.1f} s ({self.nbytes / 1e9:.1f} GB at {rate:.1f} GB/s, "
+            f"{waited:.0%} of it in reading files)"
         )
 
 

@@ -42,7 +42,7 @@ class Plan:
     budgets: tuple[int, ...] = (512, 2048, 8192)
     running: int = 16
     prompt: int = 32_768
-    agents: int = 6
+    agents: int = 8
     turns: int = 8
     start: int = 10_000
     end: int = 60_000
