@@ -51,8 +51,11 @@ def load(
         model = weights.read(folder, kind)
     else:
         startup, compiling = Startup(), Compiling(exact)
-        model = compact.read(folder, kind, place, begun=compiling.begin, spent=startup.spent)
-        startup.kernels = compiling.end()
+        try:
+            model = compact.read(folder, kind, place, begun=compiling.begin, spent=startup.spent)
+        finally:
+            # it sends every op of this process to kernels meanwhile
+            startup.kernels = compiling.end()
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ValueError(
             f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, config.json "
@@ -70,7 +73,7 @@ class Compiling:
         self._thread: threading.Thread | None = None
 
     def begin(self, model: Ling) -> None:
-        """Start; an end before the process's is not waited for."""
+        """Start."""
         self._thread = threading.Thread(target=self._run, args=[model], daemon=True)
         self._thread.start()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks import served
 from flashling import nano
 from flashling.bench import report
 from flashling.bench.engine.recipes import RECIPES, random_model
@@ -47,11 +48,14 @@ def test_the_command_reads_serves_and_brings_back(
     assert all(r["same_tokens"] for r in found["sessions"])
     [mixed] = found["mixed"]
     assert mixed["budget"] == 32 and 0 < mixed["beside_p50_ms"] <= mixed["beside_p99_ms"]
-    [served] = found["serve"]
-    assert served["requests"] == 6 and not served["errors"]
-    assert served["tokens"]["output"] == 36
+    [agents] = found["serve"]
+    assert agents["requests"] == 6 and not agents["errors"]
+    assert agents["tokens"]["output"] == 36
     # each turn sends again what the one before it sent, and the agents share a beginning
-    assert 0.3 < served["reused"] < 1 and 500 < served["longest"] < 1000
+    assert 0.3 < agents["reused"] < 1 and 500 < agents["longest"] < 1000
+    page = served.page(file)
+    assert all(f"## {title}\n" in page for title, *_ in served.SECTIONS)
+    assert "2 x 3" in page and "Nothing is measured" in served.page(tmp_path / "none")
     # nothing is left in the folder but the result
     assert list(tmp_path.iterdir()) == [file]
 

@@ -46,8 +46,8 @@ def measure(
     """A row for each recipe: the median relative error of a row after each layer of one group, of
     the final rows, and of their logits the Kullback-Leibler divergence (nats) and the share of
     rows whose likeliest token is the same; where the head is packed too, the error of the logits
-    that this alone makes, and what it would be in int8 by channel. Weights are random in bf16, then quantised; layer
-    after layer, so that one layer in all forms is the most that memory holds.
+    that this alone makes, and what it would be in int8 by channel. Weights are random in bf16,
+    then quantised; layer after layer, so that one layer in all forms is the most that memory holds.
     """
     c = config.with_(num_hidden_layers=config.layer_group_size, num_nextn_predict_layers=0)
     maker = Maker(torch.Generator(device).manual_seed(3), c.num_hidden_layers)
