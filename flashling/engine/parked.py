@@ -11,19 +11,16 @@ taken, then digests, then what the numbers mean.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import secrets
 import struct
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from io import BufferedReader
 from math import prod
-from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +31,8 @@ from .cache import PAGE, Snapshot
 from .records import TOKEN_BYTES
 from .request import pages_for
 
+T = TypeVar("T")
+U = TypeVar("U")
 MAGIC = b"\x89LINGPK\n"
 VERSION = 2
 DTYPES = torch.float32, torch.float64, torch.bfloat16
@@ -43,7 +42,6 @@ BITS = {
     torch.float64: (np.uint64, 0x7FF0_0000_0000_0000),
     torch.bfloat16: (np.uint16, 0x7F80),
 }
-DRAFT = ".draft"
 RANKS = 4, 5, 4, 1
 DIGEST_BYTES = 32
 # bytes that have a digest of their own, and threads that make them
@@ -158,8 +156,7 @@ def encode(
 def digest_of(chunks: Sequence[memoryview]) -> bytes:
     """The digest of tensors: of the digests of their slices."""
     slices = [chunk[at : at + SLICE] for chunk in chunks for at in range(0, len(chunk), SLICE)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        return hashed(b"".join(pool.map(hashed, slices)))
+    return hashed(b"".join(_each(hashed, slices, sum(map(len, chunks)))))
 
 
 def read_head(file: BufferedReader, size: int) -> Head:
@@ -208,14 +205,21 @@ def read_tensors(file: BufferedReader, head: Head) -> tuple[Snapshot, Tensor]:
         tensors.append(data.view(dtype).view(shape))
         slices += [(at + i, data[i : i + SLICE], dtype) for i in range(0, size, SLICE)]
         at += size
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(lambda s: _read_slice(file.fileno(), *s), slices))
+    found = _each(lambda s: _read_slice(file.fileno(), *s), slices, at - file.tell())
     if hashed(b"".join(digest for digest, _ in found)) != head.payload:
         raise Damaged("digest")
     if not all(is_finite for _, is_finite in found):
         raise Damaged("not finite")
     state, tail, pages, hidden = tensors
     return Snapshot(head.base, state, tail, hidden if len(hidden) else None), pages
+
+
+def _each(call: Callable[[T], U], slices: Sequence[T], nbytes: int) -> list[U]:
+    """What comes of slices of so many bytes in all: by threads where that is much."""
+    if nbytes <= SLICE:
+        return list(map(call, slices))
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(call, slices))
 
 
 def _read_slice(number: int, at: int, part: Tensor, dtype: torch.dtype) -> tuple[bytes, bool]:
@@ -238,61 +242,3 @@ def check_byte_order() -> None:
     """ValueError on a machine whose memory is not laid out as the file is."""
     if sys.byteorder != "little":
         raise ValueError("parked files are little-endian; this machine is not, use no disk tier")
-
-
-def write(
-    path: Path,
-    chunks: Sequence[memoryview],
-    used: float,
-    lock: AbstractContextManager[object],
-    commit: Callable[[], None],
-) -> None:
-    """A file that appears whole or not at all, even if the machine stops here; `commit` is called
-    as it appears, under `lock`. used: seconds, its time of modification. OSError leaves nothing.
-    """
-    if not path.parent.exists():
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        sync(path.parent.parent)
-    draft = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{DRAFT}")
-    try:
-        with open(draft, "xb", opener=_private) as file:
-            # a draft that nobody locks was left by a process that ended
-            fcntl.flock(file, fcntl.LOCK_EX)
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.utime(file.fileno(), (used, used))
-            os.fsync(file.fileno())
-            with lock:
-                draft.rename(path)
-                commit()
-        sync(path.parent)
-    except BaseException:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
-
-
-def open_file(path: Path) -> BufferedReader:
-    """Open for reading, but never through a link, and without waiting for a pipe."""
-    return open(path, "rb", opener=_private)
-
-
-def sync(folder: Path) -> None:
-    """Make what was renamed or unlinked in a folder last."""
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def sweep(draft: Path) -> None:
-    """Unlink a draft unless somebody is writing it."""
-    with suppress(OSError), open_file(draft) as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        draft.unlink()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
