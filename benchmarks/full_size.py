@@ -16,6 +16,18 @@ SOURCE = "engine-nvidia-h200.json"
 REMEDY = "run python3 -m benchmarks.twin out=benchmarks/results on one GPU"
 GB = 1e9
 
+# wheels for Python 3.12 and 64-bit Arm, of the versions that tests run with, by the package index
+AARCH64 = {
+    "torch 2.13.0": "manylinux_2_28",
+    "triton 3.6.0": "manylinux_2_27",
+    "numpy 2.4.6": "manylinux_2_27",
+    "safetensors 0.8.0": "manylinux_2_17",
+    "tokenizers 0.23.3": "manylinux_2_17",
+    "msgspec 0.22.0": "manylinux_2_17",
+    "minijinja 3.1.0": "manylinux_2_17",
+    "llguidance 1.9.1": "manylinux_2_31",
+}
+
 Row = dict[str, Any]
 Report = dict[str, Any]
 
@@ -227,6 +239,10 @@ def ratios(report: Report, part: str) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
+def _wheels(report: Report) -> str:
+    return table(["package", "wheel for aarch64"], AARCH64.items())
+
+
 SECTIONS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
     (
         "What fits",
@@ -268,5 +284,13 @@ SECTIONS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
         "The same model whose Lightning layers are softmax attention with 4 heads of keys and "
         "values (`benchmarks/twin.py`), at equal batch and context.",
         _twin,
+    ),
+    (
+        "On 64-bit Arm",
+        "What the package needs that is not Python alone, as the package index has it; installed "
+        "and run on no such machine yet. With `int4-all` a DGX Spark's 128 GB hold the model, "
+        "its system and 131,072 tokens; speeds there are predicted from bytes alone "
+        "(`flashling info`).",
+        _wheels,
     ),
 )

@@ -130,6 +130,27 @@ def engine(*words: str) -> int:
     return run(read(words))
 
 
+@bench.command
+def full(*words: str) -> int:
+    """Measure a model of random weights as it is used: read from files, served to agents, its
+    sessions brought back. Rows go into serve-DEVICE.json. Exit status 1: a part failed.
+
+    Parameters
+    ----------
+    words
+        Parts in the order wanted, all by default: load (a checkpoint written, read, and served),
+        sessions (of many tokens, from device, host and disk), mixed (tokens of some beside the
+        prompts of others), serve (agents over HTTP). And NAME=VALUE: model=ling-2.6-flash
+        recipe=fp8-channel layers=8 folders=/dev/shm,/tmp gigabytes=20 tokens=65536 rounds=5
+        budgets=512,2048,8192 running=16 prompt=32768 agents=8 turns=8 start=10000 end=60000
+        answer=96 seconds=200 (then no part begins) out=FOLDER.
+    """
+    from ..bench.full.plan import read
+    from ..bench.full.run import run
+
+    return run(read(words))
+
+
 async def _run(url: str, plan: Plan) -> list[Sample]:
     from ..bench.load import Load
     from ..bench.local import words_for

@@ -103,8 +103,9 @@ class Cache:
     def restore(self, slot: int, snapshot: Snapshot) -> None:
         """Make the slot hold what was copied, from any device, and no other rows."""
         rows = snapshot.tail.shape[2]
-        self.state[slot].copy_(snapshot.state)
-        self.tail[slot, :, :, :rows].copy_(snapshot.tail)
+        # what is pinned is not written to, and is waited for before its memory is used again
+        self.state[slot].copy_(snapshot.state, non_blocking=True)
+        self.tail[slot, :, :, :rows].copy_(snapshot.tail, non_blocking=True)
         self.tail[slot, :, :, rows:] = 0
 
     def read(self, pages: Sequence[int]) -> Tensor:

@@ -13,7 +13,7 @@ from threading import RLock
 
 from torch import Tensor
 
-from . import parked
+from . import atomic, parked
 from .cache import Snapshot
 from .parked import Damaged
 from .records import Record, Records, name_of, pack, space_of
@@ -137,7 +137,7 @@ class Store:
         """
         path = self._path(record)
         try:
-            with parked.open_file(path) as file:
+            with atomic.open_file(path) as file:
                 head = parked.read_head(file, os.fstat(file.fileno()).st_size)
                 if head.digest != record.digest:
                     raise Damaged("replaced")
@@ -219,7 +219,7 @@ class Store:
     def _remove_useless(self, path: Path, why: str) -> bool:
         try:
             path.unlink(missing_ok=True)
-            parked.sync(path.parent)
+            atomic.sync(path.parent)
         except OSError:
             # it counts until it can be unlinked
             self.stats["unlink failed"] += 1
@@ -236,21 +236,21 @@ class Store:
             self._useless.pop(path, None)
             self._records.add(record)
 
-        parked.write(path, chunks, record.used, self._lock, commit)
+        atomic.write(path, chunks, record.used, self._lock, commit)
 
     def _scan(self) -> None:
         """Rebuild the index from the headers; what is not whole or not ours is counted."""
         for folder in _entries(self.folder):
             if HASHED.fullmatch(folder.name) and folder.is_dir(follow_symlinks=False):
                 for entry in _entries(folder.path):
-                    if entry.name.endswith(parked.DRAFT):
-                        parked.sweep(Path(entry.path))
+                    if entry.name.endswith(atomic.DRAFT):
+                        atomic.sweep(Path(entry.path))
                     elif entry.name.endswith(SUFFIX):
                         self._admit(folder.name, Path(entry.path))
 
     def _admit(self, space: str, path: Path) -> None:
         try:
-            with parked.open_file(path) as file:
+            with atomic.open_file(path) as file:
                 status = os.fstat(file.fileno())
                 try:
                     head = parked.read_head(file, status.st_size)

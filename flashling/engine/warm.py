@@ -29,16 +29,23 @@ ROWS = (2, 4, 5, 9, 16, 17, 32, 33, 48, 64, 65, 96, 100, 128, 129, 200, 256, 500
 ROWS += (1024, 2048, 3000, 4000, 4096, 8000, 8191, 8192)
 
 
-@torch.no_grad()
 def prepare(engine: Engine, progress: Callable[[int, int], None] | None = None) -> float:
     """On a GPU, compile the kernels that an engine runs and record its steps: the seconds that
     took. progress(done, all) is called in kernels, then in steps. As `warm` refuses.
     """
-    began, steps = perf_counter(), engine.steps
+    began = perf_counter()
     warm(engine.model, progress, engine.exact, engine.drafts)
-    if steps is not None:
+    record(engine, progress)
+    return perf_counter() - began
+
+
+@torch.no_grad()
+def record(engine: Engine, progress: Callable[[int, int], None] | None = None) -> float:
+    """On a GPU, record an engine's steps: the seconds that took."""
+    began = perf_counter()
+    if engine.steps is not None:
         with ops.exactly() if engine.exact else nullcontext():
-            steps.record(engine.room.cache.spare_slot, progress)
+            engine.steps.record(engine.room.cache.spare_slot, progress)
     return perf_counter() - began
 
 

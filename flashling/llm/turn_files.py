@@ -11,7 +11,7 @@ from contextlib import nullcontext, suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from ..engine import parked
+from ..engine import atomic, parked
 from ..engine.records import name_of, space_of
 from ..engine.store import HASHED
 from ..engine.store import SUFFIX as PARKED
@@ -52,7 +52,7 @@ class TurnFiles:
             files = [f for space in spaces for f in space.glob("*" + SUFFIX)]
             for file in sorted(files, key=lambda f: f.stat().st_mtime):
                 with suppress(*UNREADABLE):
-                    with parked.open_file(file) as opened:
+                    with atomic.open_file(file) as opened:
                         data = opened.read(MOST + 1)
                     turns = dict(self._turns(data))
                     # what two conversations share counts as used by the later
@@ -73,12 +73,12 @@ class TurnFiles:
             return
         with suppress(OSError):
             self._sweep(path.parent)
-            parked.write(path, [memoryview(data)], time.time(), nullcontext(), lambda: None)
+            atomic.write(path, [memoryview(data)], time.time(), nullcontext(), lambda: None)
 
     def copy(self, namespace: str, session: str, to: str) -> None:
         """Keep a session's turns under another name too."""
         with suppress(*UNREADABLE):
-            with parked.open_file(self._path(namespace, session)) as file:
+            with atomic.open_file(self._path(namespace, session)) as file:
                 turns = dict(self._turns(file.read(MOST + 1)))
             self.write(namespace, to, turns)
 
@@ -87,7 +87,7 @@ class TurnFiles:
         with suppress(OSError):
             path = self._path(namespace, session)
             path.unlink(missing_ok=True)
-            parked.sync(path.parent)
+            atomic.sync(path.parent)
 
     def _path(self, namespace: str, session: str) -> Path:
         return self.folder / space_of(namespace) / (name_of(b"", session) + SUFFIX)

@@ -6,6 +6,7 @@ early: what writes them (a copy, a load) is no such kernel and has ended by then
 """
 # a kernel's language has no types
 # pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false
 
 from __future__ import annotations
 
