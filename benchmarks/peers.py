@@ -100,6 +100,9 @@ def _lightning_decode(
         )
     except ImportError:
         return None
+    if len(q) > len(tails):
+        # it takes one row
+        return None
     # a recurrence reads and writes the state at every step, and no rows; its numbers are others
     state = carry.state[carry.slots].contiguous()
     gamma = -decay.to(q.device)
