@@ -23,16 +23,10 @@ OVERLAP = {"launch_pdl": True} if OVERLAPS.value else {}
 
 
 @triton.jit
-def wait_for_inputs(EARLY: tl.constexpr = False):
-    """Wait until all kernels before have ended, then let the next one start: it knows that all but
-    this one have ended. EARLY: let it start at once, while even those before this one may run; it
-    must then read weights alone before its own wait. For small kernels before one that has much to
-    ask for.
+def wait_for_inputs():
+    """Wait until all kernels before have ended, then let the next one start. In this order: the
+    next then knows that all but this one have ended.
     """
     if OVERLAPS:
-        if EARLY:
-            gdc_launch_dependents()
-            gdc_wait()
-        else:
-            gdc_wait()
-            gdc_launch_dependents()
+        gdc_wait()
+        gdc_launch_dependents()

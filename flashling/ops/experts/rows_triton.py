@@ -232,7 +232,7 @@ def _combine_kernel(
     token = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     total = tl.zeros((BLOCK_D,), tl.float32)
-    wait_for_inputs(EARLY=True)
+    wait_for_inputs()
     for slot in tl.static_range(SLOTS):
         part = tl.load(found + token * found_stride + slot * D + at, mask=at < D, other=0.0)
         total += part.to(tl.float32) * tl.load(weights + token * SLOTS + slot)

@@ -14,7 +14,6 @@ mode any number of rows streams, in parts that follow the shape of the weight al
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -374,27 +373,12 @@ def linear(
             return plain_product(x, unpacked(weight, x.dtype), CUDA_ROWS)
         return found
     assert not isinstance(tile, (Few4, Stream4))
-    if tile is None and is_ringed(len(x), weight):
-        return hopper().plain(x.contiguous(), weight)
     tile = tile or choose(len(x), weight)
     if not len(x):
         return x.new_empty(0, weight.shape[0])
     if isinstance(tile, Few):
         return few(x, weight, tile)
     return product(*quantise(x, weight.group), weight, x.dtype, tile)
-
-
-def is_ringed(rows: int, weight: Fp8) -> bool:
-    """Whether `hopper_triton` takes so many rows of a weight on the GPU at hand."""
-    is_hopper = current().capability[0] == 9 and not INTERPRETED.value
-    return is_hopper and rows == 1 and not is_exact() and hopper().fits(rows, weight)
-
-
-def hopper() -> Any:
-    """The kernels of that generation, which no other can import."""
-    from . import hopper_triton
-
-    return hopper_triton
 
 
 def product(
