@@ -66,11 +66,10 @@ class Asker:
         sampling = self._sampling(body, body.max_tokens or 16, body.logprobs or 0, {})
         return [Asked(self._request(Rendered(p), sampling, client, body), samples) for p in prompts]
 
-    def prompt(self, body: Chat) -> list[int]:
-        """The tokens of a chat's prompt."""
+    def prompt(self, body: Chat) -> Rendered:
+        """A chat's prompt."""
         bound = held(body, self.llm.tokenizer)
-        talk = self.llm.prompts.of(messages_of(body.messages), bound.tools, thinking(body))
-        return talk.prompt.tokens
+        return self.llm.prompts.of(messages_of(body.messages), bound.tools, thinking(body)).prompt
 
     def _prompts(self, given: str | list[Any]) -> list[list[int]]:
         encode = self.llm.tokenizer.encode

@@ -238,6 +238,25 @@ def test_the_other_routes_refuse_as_well(served: Served) -> None:
         assert client.post("/detokenize", json=told).json() == {"prompt": "ls src"}
 
 
+def test_a_chat_as_the_model_reads_it(served: Served) -> None:
+    said = [{"role": "system", "content": "Be brief."}, *HI]
+    with served.client() as client:
+        found = client.post("/render", json={"messages": said, "tools": [TOOL]}).json()
+        assert "Be brief." in found["prompt"] and '"name": "add"' in found["prompt"]
+        assert client.post("/detokenize", json=found).json() == {"prompt": found["prompt"]}
+        plain = client.post("/tokenize", json={"messages": said, "tools": [TOOL]}).json()
+        assert found["tokens"] == plain["tokens"] and found["borders"] == plain["borders"]
+        asked = {"messages": said, "tools": [TOOL], "max_tokens": 1}
+        told = client.post(CHAT, json=asked).json()["usage"]["prompt_tokens"]
+        assert found["count"] == told == len(found["tokens"])
+        # what a request says of thinking is in its prompt
+        on, off = (
+            client.post("/render", json={"messages": said, "reasoning_effort": e}).json()["prompt"]
+            for e in ("high", "none")
+        )
+        assert on != off
+
+
 def test_binding_elsewhere_needs_a_key() -> None:
     for host in ("0.0.0.0", "::", "192.168.1.1", "example.org", "127.0.0.1.example.org"):
         with pytest.raises(ValueError, match="give keys with --keys FILE"):
