@@ -14,12 +14,14 @@ Names = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Kept:
-    """What a server keeps, and where.
+    """What is kept of requests, and where.
 
     Parameters
     ----------
     ledger
         A folder for usage records: a line of JSON for each request.
+    otlp
+        A collector's address; it is sent a span of each request (OpenTelemetry, HTTP).
     store
         A folder for the responses that clients have stored; in memory when left out.
     host_cache
@@ -29,6 +31,7 @@ class Kept:
     """
 
     ledger: Path | None = None
+    otlp: str | None = None
     store: Path | None = None
     host_cache: float = 1.0
     disk_cache: str | None = None

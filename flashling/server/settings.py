@@ -19,7 +19,8 @@ class Settings:
     that it is listed under as well. ledger: the folder of the usage records. store: the folder of
     stored responses. host_cache: GB (10^9 bytes) of memory for sessions. disk_cache: FOLDER:GB for
     those that outlive the server. temperature: where a request names none. queue: requests that may
-    wait. drain: seconds that running requests get after SIGTERM.
+    wait. drain: seconds that running requests get after SIGTERM. otlp: the collector that is sent
+    a span of each request.
     """
 
     model: str = "embedded"
@@ -34,6 +35,7 @@ class Settings:
     queue: int = limits.QUEUE
     drain: float = 30.0
     aliases: tuple[str, ...] = ()
+    otlp: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:
@@ -46,6 +48,8 @@ class Settings:
             raise ValueError(f"a host cache of {self.host_cache} GB must lie in [0, {MOST_GB}]")
         if wrong := [name for name in self.names if not 0 < len(name) <= limits.NAME]:
             raise ValueError(f"the name {wrong[0]!r} needs 1 to {limits.NAME} characters")
+        if self.otlp is not None and not self.otlp.startswith(("http://", "https://")):
+            raise ValueError(f"--otlp {self.otlp!r} is no address such as http://127.0.0.1:4318")
         # says what is wrong with it
         _ = self.disk
         if not (self.keys or self.is_local):

@@ -135,7 +135,7 @@ def test_a_ledger_goes_on_after_a_broken_line(tmp_path: Path) -> None:
     }
     text = json.dumps(line)
     (tmp_path / "usage-2026-01-01.jsonl").write_text(f"{text}\n{text[:30]}\n{text}\n")
-    sums = Ledger(tmp_path, "m").of("ann")
+    sums = Ledger(tmp_path).of("ann")
     assert sums == {
         "calls": 2,
         "input_tokens": 10,
@@ -146,7 +146,7 @@ def test_a_ledger_goes_on_after_a_broken_line(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(ValueError, match="no ledger can be kept in"):
-        Ledger(file, "m")
+        Ledger(file)
 
 
 def test_white_space_is_the_compiler_s() -> None:
