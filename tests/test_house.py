@@ -263,7 +263,7 @@ def test_nothing_of_a_machine_is_tracked() -> None:
 def test_a_server_needs_no_torch() -> None:
     """The model lives in another process, and each start would wait for it twice."""
     code = (
-        "import flashling.server.page, flashling.server.run, sys;"
+        "import flashling.server.page, flashling.server.run, flashling.llm.turn_files, sys;"
         "print(*[m for m in sys.modules if m in ('torch', 'numpy', 'triton', 'opentelemetry')])"
     )
     assert not run(code).strip()

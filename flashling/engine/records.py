@@ -32,6 +32,18 @@ class Record:
         return len(self.tokens) // TOKEN_BYTES
 
 
+@dataclass(frozen=True)
+class Session:
+    """What is held under a name: tokens; used: seconds since the epoch; bytes by tier, the fastest
+    first.
+    """
+
+    name: str
+    tokens: int
+    used: float
+    nbytes: dict[str, int]
+
+
 def pack(tokens: Sequence[int]) -> bytes:
     """Token ids as big-endian uint32: bytes in the order of the tokens, 4 each. ValueError for an
     id that does not fit.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,13 +12,10 @@ from threading import RLock
 
 from torch import Tensor
 
-from . import parked
+from . import files, parked
 from .cache import Snapshot
 from .parked import Damaged
 from .records import Record, Records, name_of, pack, space_of
-
-HASHED = re.compile(r"[0-9a-f]{40}")
-SUFFIX = ".park"
 
 
 class Store:
@@ -46,7 +42,7 @@ class Store:
         max_age_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        parked.check_byte_order()
+        files.check_byte_order()
         self.folder, self.quota_bytes, self.max_age_seconds = folder, quota_bytes, max_age_seconds
         self.stats: Counter[str] = Counter()
         self._fingerprint = parked.hashed(fingerprint)
@@ -137,7 +133,7 @@ class Store:
         """
         path = self._path(record)
         try:
-            with parked.open_file(path) as file:
+            with files.open_file(path) as file:
                 head = parked.read_head(file, os.fstat(file.fileno()).st_size)
                 if head.digest != record.digest:
                     raise Damaged("replaced")
@@ -171,7 +167,7 @@ class Store:
                 self._remove(record, "deleted")
 
     def _path(self, record: Record) -> Path:
-        return self.folder / record.space / (record.name + SUFFIX)
+        return self.folder / record.space / (record.name + files.PARKED)
 
     def _is_old(self, used: float) -> bool:
         return self._clock() - used > self.max_age_seconds
@@ -219,7 +215,7 @@ class Store:
     def _remove_useless(self, path: Path, why: str) -> bool:
         try:
             path.unlink(missing_ok=True)
-            parked.sync(path.parent)
+            files.sync(path.parent)
         except OSError:
             # it counts until it can be unlinked
             self.stats["unlink failed"] += 1
@@ -236,21 +232,21 @@ class Store:
             self._useless.pop(path, None)
             self._records.add(record)
 
-        parked.write(path, chunks, record.used, self._lock, commit)
+        files.write(path, chunks, record.used, self._lock, commit)
 
     def _scan(self) -> None:
         """Rebuild the index from the headers; what is not whole or not ours is counted."""
         for folder in _entries(self.folder):
-            if HASHED.fullmatch(folder.name) and folder.is_dir(follow_symlinks=False):
+            if files.HASHED.fullmatch(folder.name) and folder.is_dir(follow_symlinks=False):
                 for entry in _entries(folder.path):
-                    if entry.name.endswith(parked.DRAFT):
-                        parked.sweep(Path(entry.path))
-                    elif entry.name.endswith(SUFFIX):
+                    if entry.name.endswith(files.DRAFT):
+                        files.sweep(Path(entry.path))
+                    elif entry.name.endswith(files.PARKED):
                         self._admit(folder.name, Path(entry.path))
 
     def _admit(self, space: str, path: Path) -> None:
         try:
-            with parked.open_file(path) as file:
+            with files.open_file(path) as file:
                 status = os.fstat(file.fileno())
                 try:
                     head = parked.read_head(file, status.st_size)
@@ -259,7 +255,7 @@ class Store:
                     if head.namespace != parked.hashed(space.encode()):
                         raise Damaged("namespace")
                     name = name_of(head.tokens, head.session)
-                    if path.name != name + SUFFIX:
+                    if path.name != name + files.PARKED:
                         raise Damaged("name")
                 except Damaged as error:
                     self.stats[error.reason] += 1

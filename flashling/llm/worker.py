@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Raw
-from msgspec.structs import asdict
 
 from ..engine.compiler import Compiled, Compiler
 from ..engine.request import Overloaded, Request
 from ..sampling import Sampling
-from .calls import ARGUMENTS, CALLS, told
+from .calls import ARGUMENTS, CALLS
 from .frames import ASKED, ENCODER, SETUP, Add, Answer, Call, Failure, Setup, Told, frame, taken
 from .load import load
 from .parking import tiers_for
-from .plain import Event
 from .sizes import engine_for
 
 LOG = logging.getLogger("flashling.engine")
@@ -104,8 +102,9 @@ class Worker:
 
     def _add(self, asked: Add, compiled: Future[Compiled] | None = None) -> None:
         def add() -> list[int]:
-            guide, given = compiled.result().start if compiled else None, asdict(asked.request)
-            return self._engine.add_samples(Request(**given, guide=guide), asked.samples)
+            guide = compiled.result().start if compiled else None
+            request = Request(**vars(asked.request), guide=guide)
+            return self._engine.add_samples(request, asked.samples)
 
         self._answer(asked.id, add)
 
@@ -132,7 +131,7 @@ class Worker:
             del self._engine
             self._make(number)
         if events or self._answers or lost or not self._engine.is_idle:
-            self._send(Told(told(events, list[Event]), self._answers, lost))
+            self._send(Told(events, self._answers, lost))
             self._answers = []
 
     def _receive(self) -> bool:

@@ -9,8 +9,8 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..engine.request import Usage
 from ..llm import calls
-from ..llm.plain import Usage
 from . import limits, sse
 from .asked import Asker
 from .errors import Refused

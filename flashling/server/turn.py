@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ..engine.request import Event as Drawn
+from ..engine.request import Usage
 from ..llm import Answer, Event, Reasoning, calls
 from ..llm.answer import Reading
 from ..llm.face import Face
-from ..llm.plain import Event as Drawn
-from ..llm.plain import Usage
 from . import limits
 from .asked import Asked
 from .errors import Refused
@@ -60,7 +60,7 @@ class Turn:
         self._is_closed = self._is_silent = False
 
     async def begin(self) -> None:
-        """Give the request to the engine. Raises what refuses it: ValueError, Full, Lost."""
+        """Give the request to the engine. Raises what refuses it: ValueError, Overloaded, Lost."""
         request, samples = self.asked.request, self.asked.samples
         tokenizer = self._llm.tokenizer
         self._readings = {i: Reading(tokenizer, request.sampling) for i in range(samples)}

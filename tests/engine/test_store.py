@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flashling.engine import parked
 from flashling.engine.cache import PAGE, Snapshot
+from flashling.engine.files import DRAFT
 from flashling.engine.records import Record, Records, pack, space_of, unpack
 from flashling.engine.store import Store
 from flashling.engine.tiers import Host, Tiers
@@ -197,7 +198,7 @@ def test_a_file_cut_anywhere_is_never_loaded(tmp_path: Path) -> None:
         # zeros where a disk lost what was written
         path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
         assert find(tmp_path) is None or whole[cut:].strip(b"\0") == b""
-        draft = path.with_name(f"{path.stem}-00000000{parked.DRAFT}")
+        draft = path.with_name(f"{path.stem}-00000000{DRAFT}")
         path.unlink()
         draft.write_bytes(whole[:cut])
         assert find(tmp_path) is None and not draft.exists()
@@ -358,7 +359,7 @@ def test_replacing_keeps_the_old_file_until_the_new_is_whole(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(parked.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         assert not store.put("a", range(69), *made(69), session="s")
     assert store.stats == {"write failed": 1} and store.nbytes == 2 * len(whole)
     assert store.session("a", "s") is old and old is not None
@@ -457,7 +458,7 @@ def test_a_draft_that_is_being_written_is_left_alone(
             assert len(opened(tmp_path)) == 0
         real(number)
 
-    monkeypatch.setattr(parked.os, "fsync", look)
+    monkeypatch.setattr(os, "fsync", look)
     assert store.put("a", range(70), *made(70)) and len(opened(tmp_path)) == 1
 
 

@@ -20,8 +20,8 @@ from starlette.requests import Request
 
 from flashling.config import ModelConfig
 from flashling.engine import grammar
+from flashling.engine.request import Overloaded
 from flashling.llm.face import Face
-from flashling.llm.plain import Full
 from flashling.llm.prompts import Prompts
 from flashling.nano import path as nano
 from flashling.server import limits, run, streams
@@ -40,7 +40,7 @@ TOKENIZER, CONFIG = Tokenizer.read(nano()), ModelConfig.read(nano())
 
 @pytest.fixture
 def app() -> Any:
-    engine: Any = Service(Full("many are waiting", 2.0))
+    engine: Any = Service(Overloaded("many are waiting", 2.0))
     return make(Face(CONFIG, TOKENIZER, Prompts(TOKENIZER), engine), Settings())
 
 
