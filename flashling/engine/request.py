@@ -19,8 +19,8 @@ PAGE = 64
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A continuation wanted, as plain data: prompt tokens, how to draw, the number of the sample.
+class Continuation:
+    """A continuation that is wanted, as plain data: prompt tokens, how to draw, the number of the sample.
 
     boundaries: positions of the prompt where agents return (the ends of its messages); a checkpoint
     is kept there. namespace: whose prefixes may be shared. priority: higher goes first. session: a
@@ -37,7 +37,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Request(Wanted):
+class Request(Continuation):
     """What is wanted, and guide: makes what holds it to a grammar (`Compiled.start`)."""
 
     guide: Callable[[], Guide] | None = None

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from ..engine.grammar import Grammar
-from ..engine.request import Event, Overloaded, Wanted
+from ..engine.request import Event, Overloaded, Continuation
 
 HEAD = 4
 ENCODER = Encoder()
@@ -33,7 +33,7 @@ class Add(Struct, tag=True, array_like=True):
     """Run a request, its answers held to a grammar; answered with the numbers of its samples."""
 
     id: int
-    request: Wanted
+    request: Continuation
     samples: int
     grammar: Grammar | None
 

@@ -18,7 +18,7 @@ from msgspec import Raw
 from msgspec.msgpack import Decoder
 
 from ..engine.grammar import Grammar
-from ..engine.request import Event, Wanted
+from ..engine.request import Event, Continuation
 from .calls import RESULTS, abort
 from .frames import ENCODER, TOLD, Add, Answer, Call, Setup, Told, frame, taken
 
@@ -131,7 +131,9 @@ class Link(asyncio.Protocol):
         if not self._gone.done():
             self._gone.set_result(None)
 
-    def open(self, request: Wanted, samples: int, grammar: Grammar | None, tell: Tell) -> Stream:
+    def open(
+        self, request: Continuation, samples: int, grammar: Grammar | None, tell: Tell
+    ) -> Stream:
         """Have a request run; `tell` is told its events, and the exception that ends all of it."""
         stream = Stream(self, tell, self._loop.create_future())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.grammar import Grammar
-from ..engine.request import Wanted
+from ..engine.request import Continuation
 from ..llm.face import Face
 from ..llm.prompts import Talk
 from ..sampling import Sampling
@@ -28,7 +28,7 @@ class Asked:
     its answers are held to.
     """
 
-    request: Wanted
+    request: Continuation
     samples: int
     talk: Talk | None = None
     grammar: Grammar | None = None
@@ -132,7 +132,7 @@ class Asker:
 
     def _request(
         self, prompt: Rendered, sampling: Sampling, client: Client, body: Drawing
-    ) -> Wanted:
+    ) -> Continuation:
         most = self.llm.config.max_position_embeddings
         tokens = tuple(prompt.tokens)
         if len(tokens) >= most:
@@ -142,7 +142,7 @@ class Asker:
         if body.session_id and (body.n or 1) > 1:
             told = f"session_id: n is {body.n}; a session goes on from one answer"
             raise Refused(400, told, "session_id")
-        return Wanted(
+        return Continuation(
             tokens,
             sampling,
             # other conversations go on from where the system message ends

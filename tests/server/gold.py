@@ -26,7 +26,7 @@ from flashling.config import TOY
 from flashling.engine.compiler import Compiler
 from flashling.engine.engine import Engine
 from flashling.engine.grammar import Grammar
-from flashling.engine.request import Request, Wanted
+from flashling.engine.request import Request, Continuation
 from flashling.llm.face import Face
 from flashling.llm.prompts import Prompts
 from flashling.llm.service import Service
@@ -154,7 +154,7 @@ class Near:
     def __init__(self, service: Service, compiler: Compiler) -> None:
         self.service, self.compiler = service, compiler
 
-    def open(self, request: Wanted, samples: int, grammar: Grammar | None, tell: Any) -> Any:
+    def open(self, request: Continuation, samples: int, grammar: Grammar | None, tell: Any) -> Any:
         loop = asyncio.get_running_loop()
         taken = loop.create_future()
         taken.set_result([])

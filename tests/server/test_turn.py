@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flashling.engine.request import Event, Overloaded, Wanted
+from flashling.engine.request import Event, Overloaded, Continuation
 from flashling.llm.link import Lost
 from flashling.nano import path as nano
 from flashling.server import limits
@@ -33,7 +33,7 @@ class Service:
         self.tell: Callable[[int, Any], None] = lambda i, event: None
         self.is_closed = False
 
-    def open(self, request: Wanted, samples: int, grammar: None, tell: Any) -> Any:
+    def open(self, request: Continuation, samples: int, grammar: None, tell: Any) -> Any:
         self.tell, taken = tell, asyncio.get_running_loop().create_future()
         if self.refusal:
             taken.set_exception(self.refusal)
@@ -50,7 +50,7 @@ class Service:
 
 def turn(service: Service, ended: list[Turn]) -> Turn:
     llm: Any = SimpleNamespace(tokenizer=Tokenizer.read(nano()), engine=service)
-    return Turn(llm, Asked(Wanted((1, 2)), 1), ANYONE, "t", ended.append)
+    return Turn(llm, Asked(Continuation((1, 2)), 1), ANYONE, "t", ended.append)
 
 
 def test_silence_is_told_and_a_slow_reader_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
