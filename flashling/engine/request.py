@@ -20,7 +20,7 @@ PAGE = 64
 
 @dataclass(frozen=True)
 class Continuation:
-    """A continuation that is wanted, as plain data: prompt tokens, how to draw, the number of the sample.
+    """A continuation wanted, as plain data: prompt tokens, how to draw, the number of the sample.
 
     boundaries: positions of the prompt where agents return (the ends of its messages); a checkpoint
     is kept there. namespace: whose prefixes may be shared. priority: higher goes first. session: a

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from ..engine.grammar import Grammar
-from ..engine.request import Event, Overloaded, Continuation
+from ..engine.request import Continuation, Event, Overloaded
 
 HEAD = 4
 ENCODER = Encoder()

@@ -18,7 +18,7 @@ from msgspec import Raw
 from msgspec.msgpack import Decoder
 
 from ..engine.grammar import Grammar
-from ..engine.request import Event, Continuation
+from ..engine.request import Continuation, Event
 from .calls import RESULTS, abort
 from .frames import ENCODER, TOLD, Add, Answer, Call, Setup, Told, frame, taken
 

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from ..engine.grammar import Grammar
-from ..engine.request import Event, Continuation
+from ..engine.request import Continuation, Event
 from .frames import ENCODER, Setup
 from .link import Link, Lost, Stream, Tell
 

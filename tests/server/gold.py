@@ -26,7 +26,7 @@ from flashling.config import TOY
 from flashling.engine.compiler import Compiler
 from flashling.engine.engine import Engine
 from flashling.engine.grammar import Grammar
-from flashling.engine.request import Request, Continuation
+from flashling.engine.request import Continuation, Request
 from flashling.llm.face import Face
 from flashling.llm.prompts import Prompts
 from flashling.llm.service import Service

@@ -17,7 +17,7 @@ import pytest
 
 from flashling.cli.app import main
 from flashling.engine.engine import Engine
-from flashling.engine.request import Event, Continuation
+from flashling.engine.request import Continuation, Event
 from flashling.llm import calls, supervisor
 from flashling.llm.frames import TOLD, Add, Setup, Told, frame, taken
 from flashling.llm.link import Lost, Stream

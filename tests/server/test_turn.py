@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from flashling.engine.request import Event, Overloaded, Continuation
+from flashling.engine.request import Continuation, Event, Overloaded
 from flashling.llm.link import Lost
 from flashling.nano import path as nano
 from flashling.server import limits
