@@ -35,6 +35,8 @@ from .ops import about
 
 Report = dict[str, Any]
 RECIPES = ("bf16", "fp8", "blocks", "int4")
+# of a sequence in a step, so that the kernels of several rows are among them
+DRAFTS = 3
 
 
 class Elsewhere:
@@ -91,7 +93,7 @@ def compiled(recipe: str, show: bool = False) -> Report:
     from flashling.ops.warm import compile_kernels
 
     began = perf_counter()
-    found = compile_kernels(warm.calls(empty(LING_FLASH, recipe)), _bar if show else None)
+    found = compile_kernels(warm.calls(empty(LING_FLASH, recipe), DRAFTS), _bar if show else None)
     seconds = perf_counter() - began
     gpu = device.current()
     facts = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from flashling.ops.cases import OPS, all_cases
 
-from . import full_size, kernels
+from . import full_size, kernels, served
 
 DOCS = Path(__file__).parents[1] / "docs"
 # of the help texts: as a terminal of this many columns shows them
@@ -119,6 +119,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "full-size.md": full_size.page,
     "kernels.md": kernels.page,
     "ops.md": ops,
+    "served.md": served.page,
 }
 
 if __name__ == "__main__":

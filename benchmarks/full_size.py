@@ -16,6 +16,18 @@ SOURCE = "engine-nvidia-h200.json"
 REMEDY = "run python3 -m benchmarks.twin out=benchmarks/results on one GPU"
 GB = 1e9
 
+# wheels for Python 3.12 and 64-bit Arm, of the versions that tests run with, by the package index
+AARCH64 = {
+    "torch 2.13.0": "manylinux_2_28",
+    "triton 3.6.0": "manylinux_2_27",
+    "numpy 2.4.6": "manylinux_2_27",
+    "safetensors 0.8.0": "manylinux_2_17",
+    "tokenizers 0.23.3": "manylinux_2_17",
+    "msgspec 0.22.0": "manylinux_2_17",
+    "minijinja 3.1.0": "manylinux_2_17",
+    "llguidance 1.9.1": "manylinux_2_31",
+}
+
 Row = dict[str, Any]
 Report = dict[str, Any]
 
@@ -139,6 +151,28 @@ def _met(r: Row | None) -> str:
     return f"{mean(r['distinct_experts']):.1f} ({r['ms_mean']:.2f} ms)" if r else ""
 
 
+def _drafts(report: Report) -> str:
+    rows, lines = good(report, "drafts"), []
+    kinds, cells = values(rows, "forced"), {}
+    for r in rows:
+        cells.setdefault((r["recipe"], r["batch"], r["drafts"]), {})[r["forced"]] = r
+    for cell, by in cells.items():
+        r = next(iter(by.values()))
+        told = f"{r['plain_ms']:.2f}", f"{r['ms_mean']:.2f}", f"{r['break_even']:.2f}"
+        experts = f"{mean(r['distinct_experts']):.1f}"
+        lines.append([*cell, *told, experts, *(_gain(by.get(k)) for k in kinds)])
+    head = ["recipe", "batch", "drafts", "plain, ms", "ms", "break-even", "experts"]
+    return table(head + [f"{k:g} tokens" for k in kinds], lines) if lines else ""
+
+
+def _gain(r: Row | None) -> str:
+    """Tokens a second, in bold where they are more than the plain step's."""
+    if r is None:
+        return ""
+    told = f"{r['tokens_per_s']:,.0f}"
+    return f"**{told}**" if r["tokens_per_s"] > r["plain_tokens_per_s"] else told
+
+
 def _prefill(report: Report) -> str:
     lines = []
     for r in report.get("prefill", ()):
@@ -205,6 +239,10 @@ def ratios(report: Report, part: str) -> dict[str, list[tuple[int, float]]]:
     return found
 
 
+def _wheels(report: Report) -> str:
+    return table(["package", "wheel for aarch64"], AARCH64.items())
+
+
 SECTIONS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
     (
         "What fits",
@@ -231,6 +269,14 @@ SECTIONS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
         "deviation alone, and with expert biases of the deviation named.",
         _experts,
     ),
+    (
+        "Drafts",
+        "Steps that draft with an MTP layer, beside the plain step: milliseconds, the tokens of a "
+        "sequence and step from which on they are worth it, distinct experts of a layer, and "
+        "tokens a second where drafts are taken by chance so that a step gives so many tokens of a "
+        "sequence in the mean (less where a chunk ends); bold where that is more than without.",
+        _drafts,
+    ),
     ("Prefill", "One prompt in chunks, the draw of its first token included.", _prefill),
     ("Where the time goes", "Kernels by op, from a trace; kernels may overlap.", _trace),
     (
@@ -238,5 +284,13 @@ SECTIONS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
         "The same model whose Lightning layers are softmax attention with 4 heads of keys and "
         "values (`benchmarks/twin.py`), at equal batch and context.",
         _twin,
+    ),
+    (
+        "On 64-bit Arm",
+        "What the package needs that is not Python alone, as the package index has it; installed "
+        "and run on no such machine yet. With `int4-all` a DGX Spark's 128 GB hold the model, "
+        "its system and 131,072 tokens; speeds there are predicted from bytes alone "
+        "(`flashling info`).",
+        _wheels,
     ),
 )

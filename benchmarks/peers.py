@@ -112,7 +112,7 @@ def _lightning_decode(
             output_final_state=True,
         )
 
-    return "fla fused_recurrent_simple_gla, another state", call
+    return "fla recurrent, another state", call
 
 
 PEERS: dict[str, Callable[..., Peer | None]] = {

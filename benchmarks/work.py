@@ -121,19 +121,25 @@ def _lightning_decode(args: Sequence[Any], out: Tensor) -> Work:
     q, k, v, _, carry, tails = args
     (rows, heads, width), chunk = q.shape, carry.tail.shape[2]
     held = tails.tolist()
-    closed = held.count(chunk)
+    closed, each = held.count(chunk), rows // len(held)
     seen = sum(t % chunk for t in held)
     row = 2 * heads * width * carry.tail.element_size()
-    moved = _bytes(q, k, v, out) + (rows + closed) * carry.state[0].nbytes
-    met = 2 * (seen + rows) + width * (rows + closed * chunk)
+    moved = _bytes(q, k, v, out) + (len(held) + closed) * carry.state[0].nbytes
+    # a row meets the kept ones, the new ones up to itself, and the state
+    pairs = seen * each + len(held) * _pairs(each, each)
+    met = 2 * pairs + width * (rows + closed * chunk)
     return moved + (seen + closed * chunk) * row, 2.0 * heads * width * met
 
 
 def _paged(args: Sequence[Any], out: Tensor) -> Work:
     q, pages, _, lengths, kv_b, *_ = args
-    seen, width, rank = int(lengths.sum()), pages.shape[-1], kv_b.shape[1]
+    num, width, rank = len(lengths), pages.shape[-1], kv_b.shape[1]
+    each = len(q) // num
+    # the last of a sequence's rows sees what all of them see
+    seen = int(lengths.sum()) + num * (each - 1)
+    pairs = each * int(lengths.sum()) + num * each * (each - 1) / 2
     moved = _bytes(q, kv_b, out) + seen * width * pages.element_size()
-    return moved, 2.0 * len(q) * kv_b.numel() + 2.0 * seen * q.shape[1] * (width + rank)
+    return moved, 2.0 * len(q) * kv_b.numel() + 2.0 * pairs * q.shape[1] * (width + rank)
 
 
 def _linear(args: Sequence[Any], out: Tensor) -> Work:

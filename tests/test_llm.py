@@ -118,6 +118,16 @@ def test_stopping_and_interrupting_leave_a_usable_past(
     wait_idle(own)
 
 
+def test_what_is_asked_of_the_engine_comes_back(folder: Path) -> None:
+    own = LLM(folder)
+    assert own.warm() == 0.0 and own.service._engine is None
+    made = own.service.call(lambda engine: engine)
+    assert made is own.service._engine and own.service.call(lambda engine: engine.is_idle)
+    with pytest.raises(ZeroDivisionError):
+        own.service.call(lambda engine: 1 / 0)
+    wait_idle(own)
+
+
 def interrupted(*_: object) -> Iterator[Event]:
     raise KeyboardInterrupt
 

@@ -138,7 +138,8 @@ class Load:
     ) -> None:
         messages = list(trace.messages)
         for result in trace.turns:
-            sample, said = await self.ask(messages, trace.tokens, bool(trace.results), due)
+            has_tools = bool(trace.results) and not trace.is_free
+            sample, said = await self.ask(messages, trace.tokens, has_tools, due)
             samples.append(sample)
             if watch:
                 watch(len(samples), sum(len(t.turns) for t in traces))

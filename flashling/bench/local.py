@@ -31,13 +31,14 @@ PROBE = 200
 
 
 @contextmanager
-def served(model: str = "embedded", queue: int = 4096) -> Iterator[str]:
+def served(model: str = "embedded", queue: int = 4096, module: str = "flashling") -> Iterator[str]:
     """A server of the model in a process of its own: its address. RuntimeError if it does not come
-    up.
+    up. module: serves in place of the command.
     """
+    verb = ["serve"] if module == "flashling" else []
     given = ["--port", "0", "--queue", str(queue), "--drain", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "flashling", "serve", model, *given],
+        [sys.executable, "-m", module, *verb, model, *given],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -64,6 +64,13 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
+def goodput(samples: Sequence[Sample], ttft: float, tpot: float) -> tuple[float, float]:
+    """The share of requests that kept to both limits in seconds, and how many a second did."""
+    kept = [s for s in samples if not s.error and s.ttft <= ttft and (s.tpot or 0.0) <= tpot]
+    seconds = summary(samples)["seconds"]
+    return len(kept) / max(len(samples), 1), len(kept) / seconds if seconds else 0.0
+
+
 def rows(found: dict[str, Any]) -> list[list[str]]:
     """The table of percentiles in milliseconds, its head first."""
     names = [f"p{p}" for p in PERCENTILES] + ["mean", "max"]

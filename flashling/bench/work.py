@@ -37,11 +37,13 @@ TOOLS = [
 class Trace:
     """A conversation to be had. messages: its beginning; results: what the tools answer, turn by
     turn (none: one question, one answer of exactly `tokens` tokens); tokens: of an answer at most.
+    is_free: answers are no calls, but just so many tokens.
     """
 
     messages: tuple[Message, ...]
     tokens: int
     results: tuple[str, ...] = ()
+    is_free: bool = False
 
     @property
     def turns(self) -> tuple[str, ...]:
@@ -75,4 +77,20 @@ def agents(count: int, words: int, tokens: int, turns: int, seed: int = 0) -> li
         results = tuple(text(draw, max(8, words // 8)) for _ in range(turns))
         task = {"role": "user", "content": text(draw, 12)}
         found.append(Trace((system, task), tokens, results))
+    return found
+
+
+def loops(
+    count: int, words: int, grown: int, tokens: int, turns: int, seed: int = 0
+) -> list[Trace]:
+    """`count` agents of `turns` turns whose prompts begin with `words` words, half of them the same
+    for all, and grow by `grown` words with each turn; answers have exactly `tokens` tokens.
+    """
+    draw = random.Random(seed)
+    system = {"role": "system", "content": text(draw, words // 2)}
+    found = []
+    for _ in range(count):
+        task = {"role": "user", "content": text(draw, words - words // 2)}
+        results = tuple(text(draw, grown) for _ in range(turns))
+        found.append(Trace((system, task), tokens, results, is_free=True))
     return found

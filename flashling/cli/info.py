@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 DEVICES = (24, 48, 80, 96, 128, 141)
 # of a device's memory; the rest is the driver's, the activations' and the allocator's
 USABLE = 0.92
-FORMATS: tuple[str, ...] = ("bf16", "fp8", "int4")
+FORMATS: tuple[str, ...] = ("bf16", "fp8", "int4", "int4-all")
 USUAL = 8192
 GB = 1e9
+# bytes a second that devices can read, by their data sheets
+BANDWIDTHS = {
+    "DGX Spark (273 GB/s)": 273e9,
+    "H100 (3.35 TB/s)": 3.35e12,
+    "H200 (4.8 TB/s)": 4.8e12,
+    "B200 (8 TB/s)": 8e12,
+}
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,10 @@ def info(model: str = "embedded", /) -> None:
     usual = min(USUAL, config.max_position_embeddings)
     print(f"what fits: the longest context of one sequence (sequences of {usual:,} tokens at once)")
     rows = [[f"{d} GB", *(_fit(s, config, f, d) for f in FORMATS)] for d in DEVICES]
+    print(table([["device", *FORMATS], *rows]), end="\n\n")
+    read = [step_bytes(config, f, usual) for f in FORMATS]
+    print("tokens a second of one sequence, predicted from bytes alone: none can be faster")
+    rows = [[name, *(f"{rate / n:,.0f}" for n in read)] for name, rate in BANDWIDTHS.items()]
     print(table([["device", *FORMATS], *rows]))
 
 
@@ -148,6 +159,25 @@ def sizes(config: ModelConfig) -> Sizes:
     costs = Costs.of(config.with_(num_nextn_predict_layers=0))
     weights = {f: weight_bytes(config, f) for f in FORMATS}
     return Sizes(weights, costs.token, costs.state, costs.tail)
+
+
+def step_bytes(config: ModelConfig, form: str, tokens: int) -> float:
+    """Bytes that a step of one sequence of so many tokens reads or writes: weights without the
+    embedding, the experts that one token passes, its state, half an open chunk, and its latents.
+    """
+    from ..engine.memory import Costs, weight_bytes
+    from ..model.names import published
+    from ..quant import PLANS
+
+    c = config.with_(num_nextn_predict_layers=0)
+    total, routed = weight_bytes(c, form), 0
+    for t in published(c):
+        if t.expert is not None:
+            scheme = PLANS[form].of(t.name)
+            routed += scheme.nbytes(t.shape) if scheme else 2 * math.prod(t.shape)
+    costs, embedding = Costs.of(c), 2 * c.vocab_size * c.hidden_size
+    read = total - embedding - routed * (1 - c.num_experts_per_tok / c.num_experts)
+    return read + costs.state + costs.tail / 2 + tokens * costs.token
 
 
 def _fit(s: Sizes, c: ModelConfig, form: str, device: int) -> str:

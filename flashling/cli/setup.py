@@ -18,10 +18,12 @@ def load(
     renderer when `chat_template` is given.
     """
     from ..llm import LLM
-    from .terminal import progress
+    from .terminal import note, progress
 
     llm = LLM(model, dtype, exact=exact)
-    llm.warm(progress("kernels"))
+    llm.warm(progress("kernels and steps"))
+    if llm.startup is not None:
+        note(str(llm.startup))
     if chat_template is not None:
         from ..text.jinja import template
 

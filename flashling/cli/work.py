@@ -86,7 +86,8 @@ def quantize(source: Path, target: Path, /, *, format: str) -> None:
         The folder to write.
     format
         fp8 or fp8-block: every projection in 8 bits. int4 or int4-128: the experts in 4 bits.
-        nano: the experts in 4 bits and the rest in 8. bf16: back to 16 bits.
+        int4-all: every projection in 4 bits, the head in 8. nano: the experts in 4 bits and the
+        rest in 8. bf16: back to 16 bits.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{target} is not empty; give a new folder")

@@ -42,8 +42,8 @@ class Cache:
     """Slots and pages, allocated once, with a spare one of each that belongs to nobody.
 
     state [S, L, H, K, V] float32 (float64 in float64) before each slot's open chunk; tail
-    [S, L, 2, C, H, K] its keys and values; pages [P, M, 64, R + P] latents; table [S, P] int32 the
-    pages of each slot in order, the spare one after them.
+    [S, L, 2, C, H, K] its keys and values; pages [P, M, 64, R + P] latents; table [S, P + 1] int32
+    the pages of each slot in order, then the spare one: a step's drafts may lie behind a sequence.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Cache:
         shape = pages + 1, attends, PAGE, config.latent_dim
         self.pages = torch.zeros(shape, dtype=dtype, device=device)
         most = min(pages, -(-config.max_position_embeddings // PAGE))
-        shape = slots + 1, max(most, 1)
+        shape = slots + 1, max(most, 1) + 1
         self.table = torch.full(shape, pages, dtype=torch.int32, device=device)
 
     def carry(self, layer: int, slots: Tensor) -> ops.Carry:
@@ -82,7 +82,8 @@ class Cache:
 
     def lay(self, slot: int, pages: Sequence[int]) -> None:
         """Say which pages a slot has."""
-        self.table[slot, : len(pages)] = sent(pages, self.table.device)
+        own = [*pages, len(self.pages) - 1]
+        self.table[slot, : len(own)] = sent(own, self.table.device)
 
     def clear(self, slot: int) -> None:
         """Empty a slot: the next sequence must not begin with another's state. Its rows go too:
@@ -101,8 +102,9 @@ class Cache:
     def restore(self, slot: int, snapshot: Snapshot) -> None:
         """Make the slot hold what was copied, from any device, and no other rows."""
         rows = snapshot.tail.shape[2]
-        self.state[slot].copy_(snapshot.state)
-        self.tail[slot, :, :, :rows].copy_(snapshot.tail)
+        # what is pinned is not written to, and is waited for before its memory is used again
+        self.state[slot].copy_(snapshot.state, non_blocking=True)
+        self.tail[slot, :, :, :rows].copy_(snapshot.tail, non_blocking=True)
         self.tail[slot, :, :, rows:] = 0
 
     def read(self, pages: Sequence[int]) -> Tensor:

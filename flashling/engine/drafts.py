@@ -11,7 +11,7 @@ from ..batch import Batch
 from ..model.ling import Ling
 from ..ops import CHUNK
 from .cache import Cache
-from .past import Ahead
+from .past import Paged
 from .request import Sequence
 
 
@@ -94,6 +94,6 @@ class Guesser:
     ) -> list[Tensor]:
         """The layer over pairs of rows and the tokens after them; its last row of each sequence."""
         batch = Batch.pack(after, first=firsts, device=hidden.device)
-        past = Ahead(self.cache, batch, sequences)
+        past = Paged(self.cache, batch, sequences, firsts, first=1)
         out = self.model.mtp_hidden(hidden, batch, past, following=batch.tokens)
         return [out[i] for i in batch.last_rows]

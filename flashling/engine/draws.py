@@ -10,6 +10,7 @@ from .. import ops
 from ..batch import sent
 from ..model.ling import Ling
 from .drafts import heed
+from .flight import Flight
 from .request import Event, Sequence
 
 
@@ -49,7 +50,20 @@ class Draws:
             if guesses:
                 heed(s, len(guesses), s.usage.accepted - before)
 
-    def take(self, s: Sequence, guesses: list[int], drawn: list[ops.Drawn], hidden: Tensor) -> None:
+    def land(self, flight: Flight) -> None:
+        """Take what a step of `Steps` has drawn, for those that are still here."""
+        found = zip(flight.rows, flight.hidden.unbind(), flight.land(), strict=True)
+        for s, hidden, (drawn, drafts) in found:
+            if s is None:
+                continue
+            s.usage.drafted += min(len(drafts), ops.CHUNK - 1 - s.done % ops.CHUNK)
+            s.base, s.last, s.drafts = s.done // ops.CHUNK * ops.CHUNK, hidden[0], drafts
+            s.done += 1
+            self.take(s, [d.token for d in drawn[:-1]], drawn, hidden)
+
+    def take(
+        self, s: Sequence, guesses: Items[int | None], drawn: list[ops.Drawn], hidden: Tensor
+    ) -> None:
         """Take what was drawn as long as the drafts are just that; hidden [rows, D]."""
         for i, found in enumerate(drawn):
             try:

@@ -15,11 +15,12 @@ from ..model.ling import Ling
 from .bits import check_exact
 from .drafts import Guesser, propose, room_for_drafts
 from .draws import Draws
+from .flight import Flight
 from .past import Paged
 from .request import Event, Overloaded, Request, Sequence, Usage
 from .room import Room
 from .scheduler import Plan, plan
-from .steps import Flight, Steps
+from .steps import Steps
 from .tiers import Tiers
 
 
@@ -50,8 +51,8 @@ class Engine:
             check_exact(model)
         self.budget, self.drafts, self.queue, self.exact = budget, drafts, queue, exact
         self.room = Room(model, slots, pages, checkpoint_bytes, tiers)
-        self.steps = Steps(model, self.room.cache) if self.device.type == "cuda" else None
         self.guesser = Guesser(model, self.room.cache) if drafts and len(model.mtp) else None
+        self.steps = self._steps() if self.device.type == "cuda" else None
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self._told: list[Event] = []
@@ -115,7 +116,9 @@ class Engine:
         with ops.exactly() if self.exact else nullcontext():
             flight, self._flight = self._flight, self._ahead()
             if flight is not None and not flight.is_empty:
-                self._land(flight)
+                draws = Draws(self.model, self._limit())
+                draws.land(flight)
+                self._conclude(draws)
             if self._flight is None or self._flight.is_empty:
                 self._flight = None
                 self._begin()
@@ -127,12 +130,17 @@ class Engine:
         self._update()
         self._admit()
         self._is_settled = True
+        # drafts found in the text itself are the host's
+        steps = None if self.drafts and self.guesser is None else self.steps
+        if steps is not None and steps.can_draw(self.running, self.budget):
+            self._flight = steps.launch(self.running, steps.drafts)
+            return
         for s in self.running:
             if s.left == 1 and self.drafts:
                 most = min(self.drafts, room_for_drafts(s))
                 s.drafts = propose(s.tokens, most) or s.drafts[:most]
-        if steps := plan(self.running, self.budget):
-            self._run(steps)
+        if found := plan(self.running, self.budget):
+            self._run(found)
 
     def _ahead(self) -> Flight | None:
         """Launch the step after the one in the air, if it is sure to be of the same sequences; one
@@ -140,20 +148,14 @@ class Engine:
         """
         if self.steps is None or self._flight is None or (self.waiting and not self._is_settled):
             return None
-        rows = [s for s in self._flight.rows if s is not None and len(s.tokens) + 1 < self._end(s)]
-        if not len(self._flight.rows) == len(rows) == len(self.running) <= self.budget:
+        rows, width = self._flight.rows, self._flight.width
+        sure = [s for s in rows if s is not None and len(s.tokens) + width < self._end(s)]
+        if not len(rows) == len(sure) == len(self.running) <= self.budget // width:
             return None
         return self.steps.again(self._flight)
 
-    def _land(self, flight: Flight) -> None:
-        """Take what a step has drawn, for those that are still here."""
-        draws = Draws(self.model, self._limit())
-        for s, row, drawn in zip(flight.rows, flight.hidden.unbind(), flight.land(), strict=True):
-            if s is not None:
-                s.base, s.last = s.done // ops.CHUNK * ops.CHUNK, row
-                s.done += 1
-                draws.take(s, [], [drawn], row[None])
-        self._conclude(draws)
+    def _steps(self) -> Steps:
+        return Steps(self.model, self.room.cache, self.drafts if self.guesser else 0)
 
     def run(self) -> Iterator[Event]:
         """Events until the engine is idle."""
@@ -161,19 +163,15 @@ class Engine:
             yield from self.step()
 
     def _run(self, steps: Plan) -> None:
-        sequences = [s for s, _ in steps]
+        sequences, firsts = [s for s, _ in steps], [s.done for s, _ in steps]
         if self.steps is not None and all(n == 1 for _, n in steps):
-            flight = self.steps.launch(sequences)
-            if not self.drafts and all(s.is_plain for s in sequences):
-                self._flight = flight
-                return
-            hidden, starts = flight.hidden, range(len(steps) + 1)
+            hidden = self.steps.launch(sequences, 0).hidden.flatten(0, 1)
+            starts = range(len(steps) + 1)
         else:
             rows = [(s.tokens + s.drafts)[s.done : s.done + n] for s, n in steps]
-            batch = Batch.pack(rows, first=[s.done for s, _ in steps], device=self.device)
-            hidden = self.model(batch, Paged(self.room.cache, batch, sequences))
+            batch = Batch.pack(rows, first=firsts, device=self.device)
+            hidden = self.model(batch, Paged(self.room.cache, batch, sequences, firsts))
             starts = batch.starts
-        firsts = [s.done for s, _ in steps]
         # the rows that are followed by a draw: the last known token of a sequence and its drafts
         wanted = [
             (s, range(b - (n - s.left) - 1, b))
@@ -291,7 +289,7 @@ class Engine:
         self.room.keeper.clear()
         self.room.tiers.update(fingerprint)
         if self.steps is not None:
-            self.steps = Steps(self.model, self.room.cache)
+            self.steps = self._steps()
         if self.guesser is not None:
             self.guesser.model = self.model
 

@@ -1,10 +1,11 @@
-"""Decode steps without the host in the way: one row of each sequence, from token to token."""
+"""Decode steps without the host in the way: from the tokens of a step to those of the next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -14,11 +15,14 @@ from .. import ops
 from ..batch import sent
 from ..model.ling import Ling
 from .cache import Cache
+from .flight import Flight
 from .past import Stepping
 from .request import Sequence
 
 # steps of a size between two of these have rows of the spare slot at their end
 SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256)
+# tokens that end a sequence which a step with drafts can know
+STOPS = 8
 
 
 class Recorded:
@@ -50,93 +54,78 @@ class Recorded:
         self.graph.replay()
 
 
-class Flight:
-    """A step that was launched: its sequences (None where one has left since), the final hidden
-    rows [N, D], and what it draws [3, N] float64 once it has landed.
-    """
-
-    def __init__(self, sequences: Items[Sequence], hidden: Tensor, drawn: Tensor) -> None:
-        self.rows: list[Sequence | None] = list(sequences)
-        self.hidden, self._drawn, self._event = hidden, drawn, None
-        if drawn.is_cuda:
-            # the next step writes over both
-            self.hidden = hidden[: len(self.rows)].clone()
-            self._drawn = torch.empty(drawn.shape, dtype=drawn.dtype, pin_memory=True)
-            self._drawn.copy_(drawn, non_blocking=True)
-            self._event = torch.cuda.Event()
-            self._event.record()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether all its sequences have left."""
-        return all(s is None for s in self.rows)
-
-    def drop(self, s: Sequence) -> bool:
-        """Forget one that leaves; whether it has a row here, which is one too many. That lies
-        behind what is kept, but if it began a chunk it has folded the one before: the same past,
-        with no open rows.
-        """
-        at = next((i for i, row in enumerate(self.rows) if row is s), None)
-        if at is None:
-            return False
-        self.rows[at] = None
-        if s.done - s.base == ops.CHUNK:
-            s.base = s.done
-        return True
-
-    def land(self) -> list[ops.Drawn]:
-        """What was drawn for each row, as soon as the device has done it."""
-        if self._event is not None:
-            self._event.synchronize()
-        columns = self._drawn[:, : len(self.rows)].T.tolist()
-        return [ops.Drawn(int(token), p, (), bool(ok)) for token, p, ok in columns]
-
-
 class Steps:
-    """Steps of one row for each sequence over a cache: the model, the draw as `ops.pick`, and what
-    the step after it needs. On CUDA a graph for each of `SIZES`, recorded when it is first needed
-    (and one more where a row filters); elsewhere the same step, run as it is.
+    """Steps of a few rows for each sequence over a cache: the model, the draws as `ops.pick`, and
+    what the step after it needs. Where a sequence has drafts, its rows are its last token and
+    those; the first draft that was not drawn ends what is taken, and the MTP layer, which reads the
+    rows, drafts anew. On CUDA a graph for each of `SIZES`, recorded when it is first needed (and
+    one more where a row filters); elsewhere the same step, run as it is.
+
+    drafts: of each sequence in steps that draw, 0 without an MTP layer.
     """
 
-    def __init__(self, model: Ling, cache: Cache) -> None:
-        self.model, self.cache = model, cache
+    def __init__(self, model: Ling, cache: Cache, drafts: int = 0) -> None:
+        self.model, self.cache, self.drafts = model, cache, drafts
         self.device = model.head.device
-        self._recorded: dict[tuple[int, bool], Recorded] = {}
+        self._recorded: dict[tuple[int, int, bool], Recorded] = {}
         is_cuda = self.device.type == "cuda"
         # logits of many rows are large
         self._pool = torch.cuda.graph_pool_handle() if is_cuda else None
-        # runs the rows that were launched last, one token further each time
+        # runs the rows that were launched last, some tokens further each time
         self._run: Callable[[], tuple[Tensor, ...]]
 
-    def launch(self, sequences: Items[Sequence]) -> Flight:
-        """The step that reads the next token of each sequence. Its draws count where the sequence
-        has no token after it, no guide, and settings that are plain.
+    def can_draw(self, sequences: Items[Sequence], budget: int) -> bool:
+        """Whether a step of at most so many rows can draw for all of them: each has no token after
+        its next one, no guide, and settings that are plain; and where there are drafts, the MTP
+        layer has read what the model has, and few tokens end it.
         """
+        if not 0 < len(sequences) <= budget // (1 + self.drafts):
+            return False
+        is_close = [s.owed is None and len(self._stops(s)) <= STOPS for s in sequences]
+        return all(s.is_plain for s in sequences) and (all(is_close) or not self.drafts)
+
+    def launch(self, sequences: Items[Sequence], drafts: int) -> Flight:
+        """The step that reads the next token of each sequence, and so many drafts."""
         count, is_cuda = len(sequences), self.device.type == "cuda"
         size = next((n for n in SIZES if n >= count), count) if is_cuda else count
         is_cut = any(s.request.sampling.is_cut for s in sequences)
-        given = laid(sequences, size, self.cache.spare_slot)
+        stops = [self._stops(s)[:STOPS] for s in sequences]
+        given = laid(sequences, size, self.cache.spare_slot, drafts, stops)
         if is_cuda:
-            self._run = self._record(size, is_cut, given)
+            self._run = self._record(size, drafts, is_cut, given)
         else:
             self._run = partial(self.step, given, is_cut)
-        hidden, drawn = self._run()
-        return Flight(sequences, hidden, drawn)
+        hidden, found = self._run()
+        return Flight(sequences, hidden, found)
 
     def again(self, flight: Flight) -> Flight:
         """The step after the one launched last, of the same sequences: all it needs is on the
         device, so the other need not have landed.
         """
-        hidden, drawn = self._run()
-        return Flight([s for s in flight.rows if s is not None], hidden, drawn)
+        hidden, found = self._run()
+        return Flight([s for s in flight.rows if s is not None], hidden, found)
 
-    def _record(self, size: int, is_cut: bool, given: Tensor) -> Callable[[], tuple[Tensor, ...]]:
-        if (size, is_cut) not in self._recorded:
-            # nobody's rows: what runs before the recording must change no sequence
-            nobody = laid([], size, self.cache.spare_slot).to(self.device)
-            call = partial(self.step, is_cut=is_cut)
-            self._recorded[size, is_cut] = Recorded(call, nobody, self._pool)
-        step = self._recorded[size, is_cut]
+    def record(self, slots: int, progress: Callable[[int, int], None] | None = None) -> None:
+        """On CUDA record the steps that draw for up to so many sequences, so that none waits for
+        that. progress(done, all) is called in steps.
+        """
+        if self.device.type != "cuda":
+            return
+        enough = next((i for i, n in enumerate(SIZES) if n >= slots), len(SIZES) - 1)
+        # the largest first: the others find room in what it has left
+        kinds = list(product(SIZES[enough::-1], (True, False)))
+        for done, (size, is_cut) in enumerate(kinds):
+            self._graph(size, self.drafts, is_cut)
+            if progress:
+                progress(done + 1, len(kinds))
+
+    def _stops(self, s: Sequence) -> tuple[int, ...]:
+        return (*self.model.config.eos_token_ids, *s.request.sampling.stop_ids)
+
+    def _record(
+        self, size: int, drafts: int, is_cut: bool, given: Tensor
+    ) -> Callable[[], tuple[Tensor, ...]]:
+        step = self._graph(size, drafts, is_cut)
         step.given.copy_(sent(given, self.device))
 
         def run() -> tuple[Tensor, ...]:
@@ -146,39 +135,111 @@ class Steps:
 
         return run
 
+    def _graph(self, size: int, drafts: int, is_cut: bool) -> Recorded:
+        if (size, drafts, is_cut) not in self._recorded:
+            # nobody's rows: what runs before the recording must change no sequence
+            nobody = laid([], size, self.cache.spare_slot, drafts).to(self.device)
+            call = partial(self.step, is_cut=is_cut)
+            self._recorded[size, drafts, is_cut] = Recorded(call, nobody, self._pool)
+        return self._recorded[size, drafts, is_cut]
+
     def step(self, given: Tensor, is_cut: bool) -> tuple[Tensor, Tensor]:
-        """Hidden rows, and tokens, log-probabilities and whether they are finite [3, N]; given
+        """Hidden rows [N, R, D], and of each [5, N, R] float64: token, log-probability, whether
+        that is finite, whether it is taken, and the token of the row in the next step; given
         (`laid`) becomes what the next step is given.
         """
-        tokens, slots, lengths, tails, seed, sample, top_k = given[:7]
-        temperature, top_p, min_p = given[7:].view(torch.float64)
-        past = Stepping(self.cache, slots, lengths.int(), tails.int())
-        hidden = self.model(past.batch(tokens), past)
-        cut = (top_k, top_p, min_p) if is_cut else None
-        places = temperature, seed, sample, lengths + 1
-        drawn = ops.pick(self.model.logits(hidden), *places, cut)
+        slots, lengths, tails, seed, sample, top_k = given[:6]
+        temperature, top_p, min_p = given[6:9].view(torch.float64)
+        stops, tokens = given[9 : 9 + STOPS].T, given[9 + STOPS :].T
+        rows = tokens.shape[1]
+        past = Stepping(self.cache, slots, lengths.int(), tails.int(), rows)
+        hidden = self.model(past.batch(tokens.flatten()), past)
+
+        def by_row(x: Tensor) -> Tensor:
+            return x[:, None].expand(-1, rows).flatten()
+
+        cut = (by_row(top_k), by_row(top_p), by_row(min_p)) if is_cut else None
+        how = by_row(temperature), by_row(seed), by_row(sample), past.positions + 1
+        drawn = ops.pick(self.model.logits(hidden), *how, cut)
+        hidden = hidden.unflatten(0, (-1, rows))
+        new, logprobs, is_finite = (x.unflatten(0, (-1, rows)) for x in drawn)
+        held = tails % ops.CHUNK
+        last = torch.zeros_like(slots)
+        if rows > 1:
+            last = self.accepted(tokens, new, stops, ops.CHUNK - held)
+        is_taken = torch.arange(rows, device=slots.device) <= last[:, None]
+        tokens[:, :1] = new.gather(1, last[:, None])
+        if rows > 1:
+            tokens[:, 1:] = self.guesses(slots, lengths, hidden, new, last)
         # an idle row stays the first of its slot
         is_live = slots != self.cache.spare_slot
-        tokens.copy_(drawn[0])
-        lengths += is_live
-        tails.copy_((tails % ops.CHUNK + 1) * is_live)
+        lengths += (last + 1) * is_live
+        tails.copy_((held + last + 1) * is_live)
+        found = new, logprobs, is_finite, is_taken, tokens
         # float64 holds tokens and both float types exactly
-        return hidden, torch.stack([x.double() for x in drawn])
+        return hidden, torch.stack([x.double() for x in found])
+
+    def accepted(self, tokens: Tensor, drawn: Tensor, stops: Tensor, room: Tensor) -> Tensor:
+        """How many drafts of each sequence are taken [N] int64: tokens, drawn [N, R] are what its
+        rows read and what was drawn after them; stops [N, S]: tokens that it ends with; room [N]:
+        rows that fit into its chunk, since a fold cannot be undone.
+        """
+        before = drawn[:, :-1]
+        is_end = (before[..., None] == stops[:, None]).any(-1)
+        is_in = torch.arange(1, drawn.shape[1], device=room.device) < room[:, None]
+        is_next = (tokens[:, 1:] == before) & ~is_end & is_in
+        return is_next.long().cumprod(-1).sum(-1)
+
+    def guesses(
+        self, slots: Tensor, lengths: Tensor, hidden: Tensor, drawn: Tensor, last: Tensor
+    ) -> Tensor:
+        """Drafts [N, R - 1] of the MTP layer after row `last` [N] of each sequence: it reads all
+        rows hidden [N, R, D] with the tokens drawn after them [N, R]. Its entries of rows that were
+        not taken are overwritten by the next step.
+        """
+        count, rows = drawn.shape
+        out = self._ahead(slots, lengths, hidden.flatten(0, 1), drawn.flatten())
+        row = out.unflatten(0, (count, rows))[torch.arange(count, device=slots.device), last]
+        found = [self.model.logits(row).argmax(-1)]
+        for i in range(1, rows - 1):
+            # a draft's own draft: the layer reads its guess as if it had been drawn
+            row = self._ahead(slots, lengths + last + i, row, found[-1])
+            found.append(self.model.logits(row).argmax(-1))
+        return torch.stack(found, 1)
+
+    def _ahead(self, slots: Tensor, lengths: Tensor, hidden: Tensor, after: Tensor) -> Tensor:
+        """The MTP layer over pairs of rows and the tokens after them, [N * R] from lengths on."""
+        rows = len(after) // len(slots)
+        past = Stepping(self.cache, slots, lengths.int(), lengths.int(), rows, first=1)
+        return self.model.mtp_hidden(hidden, past.batch(after), past, following=after)
 
 
-def laid(sequences: Items[Sequence], size: int, spare: int) -> Tensor:
-    """What a step is given [10, size] int64, idle rows at its end: of each row token, slot, tokens
-    held, those of the open chunk, seed, sample, top_k; and the bits of temperature, top_p, min_p.
+def laid(
+    sequences: Items[Sequence],
+    size: int,
+    spare: int,
+    drafts: int = 0,
+    stops: Items[tuple[int, ...]] = (),
+) -> Tensor:
+    """What a step is given [10 + STOPS + drafts, size] int64, idle rows at its end: of each
+    sequence slot, tokens held, those of the open chunk, seed, sample, top_k; the bits of
+    temperature, top_p, min_p; the tokens that end it; its next token and drafts.
     """
     how = [s.request.sampling for s in sequences]
     whole = [
-        (s.tokens[s.done], s.slot, s.done, s.done - s.base)
-        + (ops.signed(h.seed), s.request.sample, h.top_k)
+        (s.slot, s.done, s.done - s.base, ops.signed(h.seed), s.request.sample, h.top_k)
         for s, h in zip(sequences, how, strict=True)
     ]
     real = [(h.temperature, h.top_p, h.min_p) for h in how]
+    ends = [(*own, *[-1] * (STOPS - len(own))) for own in stops]
+    # any token may stand where there is no draft: this one can be read
+    read = [[s.tokens[s.done], *s.drafts[:drafts]] for s in sequences]
+    read = [[*own, *[own[0]] * (drafts + 1 - len(own))] for own in read]
     idle = size - len(sequences)
-    whole += [(0, spare, 0, 0, 0, 0, 0)] * idle
+    whole += [(spare, 0, 0, 0, 0, 0)] * idle
     real += [(0.0, 1.0, 0.0)] * idle
+    ends += [(-1,) * STOPS] * (size - len(ends))
+    read += [[0] * (1 + drafts)] * idle
     bits = torch.tensor(real, dtype=torch.float64).view(torch.int64)
-    return torch.cat([torch.tensor(whole), bits], 1).T.contiguous()
+    parts = [torch.tensor(whole), bits, torch.tensor(ends), torch.tensor(read)]
+    return torch.cat(parts, 1).T.contiguous()

@@ -12,10 +12,10 @@ from threading import RLock
 
 from torch import Tensor
 
-from . import files, parked
+from . import atomic, parked
 from .cache import Snapshot
 from .parked import Damaged
-from .records import Record, Records, name_of, pack, space_of
+from .records import HASHED, PARKED, Record, Records, name_of, pack, space_of
 
 
 class Store:
@@ -42,7 +42,7 @@ class Store:
         max_age_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        files.check_byte_order()
+        atomic.check_byte_order()
         self.folder, self.quota_bytes, self.max_age_seconds = folder, quota_bytes, max_age_seconds
         self.stats: Counter[str] = Counter()
         self._fingerprint = parked.hashed(fingerprint)
@@ -133,7 +133,7 @@ class Store:
         """
         path = self._path(record)
         try:
-            with files.open_file(path) as file:
+            with atomic.open_file(path) as file:
                 head = parked.read_head(file, os.fstat(file.fileno()).st_size)
                 if head.digest != record.digest:
                     raise Damaged("replaced")
@@ -167,7 +167,7 @@ class Store:
                 self._remove(record, "deleted")
 
     def _path(self, record: Record) -> Path:
-        return self.folder / record.space / (record.name + files.PARKED)
+        return self.folder / record.space / (record.name + PARKED)
 
     def _is_old(self, used: float) -> bool:
         return self._clock() - used > self.max_age_seconds
@@ -215,7 +215,7 @@ class Store:
     def _remove_useless(self, path: Path, why: str) -> bool:
         try:
             path.unlink(missing_ok=True)
-            files.sync(path.parent)
+            atomic.sync(path.parent)
         except OSError:
             # it counts until it can be unlinked
             self.stats["unlink failed"] += 1
@@ -232,21 +232,21 @@ class Store:
             self._useless.pop(path, None)
             self._records.add(record)
 
-        files.write(path, chunks, record.used, self._lock, commit)
+        atomic.write(path, chunks, record.used, self._lock, commit)
 
     def _scan(self) -> None:
         """Rebuild the index from the headers; what is not whole or not ours is counted."""
         for folder in _entries(self.folder):
-            if files.HASHED.fullmatch(folder.name) and folder.is_dir(follow_symlinks=False):
+            if HASHED.fullmatch(folder.name) and folder.is_dir(follow_symlinks=False):
                 for entry in _entries(folder.path):
-                    if entry.name.endswith(files.DRAFT):
-                        files.sweep(Path(entry.path))
-                    elif entry.name.endswith(files.PARKED):
+                    if entry.name.endswith(atomic.DRAFT):
+                        atomic.sweep(Path(entry.path))
+                    elif entry.name.endswith(PARKED):
                         self._admit(folder.name, Path(entry.path))
 
     def _admit(self, space: str, path: Path) -> None:
         try:
-            with files.open_file(path) as file:
+            with atomic.open_file(path) as file:
                 status = os.fstat(file.fileno())
                 try:
                     head = parked.read_head(file, status.st_size)
@@ -255,7 +255,7 @@ class Store:
                     if head.namespace != parked.hashed(space.encode()):
                         raise Damaged("namespace")
                     name = name_of(head.tokens, head.session)
-                    if path.name != name + files.PARKED:
+                    if path.name != name + PARKED:
                         raise Damaged("name")
                 except Damaged as error:
                     self.stats[error.reason] += 1

@@ -13,8 +13,8 @@ import torch
 from ..batch import Batch
 from ..config import ModelConfig
 from ..model.doctor import Fault
+from ..model.stage import Progress
 from ..model.streamed import Streamed, judged
-from ..model.weights import Progress
 from ..text import jinja
 from ..text.template import render, render_text
 from ..text.tokenizer import Tokenizer

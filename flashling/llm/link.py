@@ -29,6 +29,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 # told in the event loop: the number of the sample and its event, or what ended all of them
 Tell = Callable[[int, Event | Exception], object]
+# what an engine's process runs
+WORKER = "flashling.llm.worker"
 NUMBERS = Decoder(list[int])
 # seconds in which a process must be gone that has hung up
 GONE = 10.0
@@ -105,7 +107,7 @@ class Link(asyncio.Protocol):
             # this package, and nothing else of the folder that we happen to be in
             path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "flashling.llm.worker", str(number)],
+                [sys.executable, "-P", "-m", WORKER, str(number)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[number],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},

@@ -15,10 +15,10 @@ from ..agent.shell import NUM_PAGES, Candidate, Suggestion, suggest
 from ..engine.bits import check_exact
 from ..engine.request import Event as Drawn
 from ..engine.request import Request
-from ..engine.warm import warm
+from ..engine.warm import prepare, record
 from ..model.decode import likeliest, score
 from ..model.ling import Ling
-from ..model.weights import Progress
+from ..model.stage import Progress
 from ..sampling import Sampling
 from ..text.template import Rendered
 from ..text.tokenizer import Tokenizer
@@ -39,7 +39,8 @@ PATIENCE = 0.1
 
 class LLM:
     """A model that answers. Requests of all threads and tasks run together on one engine, which is
-    made at the first of them; the past of a conversation is kept for its next turn.
+    made at the first of them; the past of a conversation is kept for its next turn. startup: what
+    reading it onto a GPU took.
     """
 
     def __init__(
@@ -57,28 +58,34 @@ class LLM:
         bits whatever runs beside a request and was cached before it (docs/numerics.md); slower.
         ValueError names what is wrong and how to go on.
         """
-        self._set(*load(path, dtype, device), exact)
+        model, tokenizer, self.startup = load(path, dtype, device, exact)
+        self._set(model, tokenizer, exact)
 
     @classmethod
     def of(cls, model: Ling, tokenizer: Tokenizer) -> LLM:
         """An LLM of parts that are there already."""
         llm = cls.__new__(cls)
+        llm.startup = None
         llm._set(model, tokenizer)
         return llm
 
     def _set(self, model: Ling, tokenizer: Tokenizer, exact: bool = False) -> None:
         if exact:
             check_exact(model)
-        self.model, self.tokenizer, self._exact = model, tokenizer, exact
+        self.model, self.tokenizer = model, tokenizer
         self.service = Service(lambda: engine_for(self.model, exact=exact))
         self.prompts = Prompts(tokenizer)
         self._guides = Guides(tokenizer, model.config.vocab_size)
 
     def warm(self, progress: Progress | None = None) -> float:
-        """Compile the GPU kernels that its requests will run, so that none waits for that: the
-        seconds it took, hardly any where it was done before. progress(done, all) is called.
+        """Compile the GPU kernels that its requests will run, if that was not done while weights
+        were read, and record its steps, so that none waits for that: the seconds it took.
+        progress(done, all) is called.
         """
-        return warm(self.model, progress, self._exact)
+        if self.model.head.device.type != "cuda":
+            return 0.0
+        make = prepare if self.startup is None else record
+        return self.service.call(lambda engine: make(engine, progress))
 
     def prompt(
         self, messages: Sequence[Message], tools: Tools = None, thinking: bool | None = None

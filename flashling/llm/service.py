@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ..engine.engine import Engine
 from ..engine.request import Event, Request
 
+T = TypeVar("T")
 # told from the engine's thread: the number of the sample and its event, or what went wrong
 Tell = Callable[[int, Event | Exception], object]
 
@@ -60,6 +63,19 @@ class Service:
                 return
             self._is_running = True
         threading.Thread(target=self._run, name="flashling-engine").start()
+
+    def call(self, what: Callable[[Engine], T]) -> T:
+        """What the engine's thread finds when it does something with the engine; not from there."""
+        found: Future[T] = Future()
+
+        def do() -> None:
+            try:
+                found.set_result(what(self._ready()))
+            except Exception as error:
+                found.set_exception(error)
+
+        self.ask(do)
+        return found.result()
 
     def _ready(self) -> Engine:
         if self._engine is None:

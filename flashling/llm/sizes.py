@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -18,6 +20,8 @@ from ..model.ling import Ling
 CPU_SHARE, CPU_PAGES, CPU_CHECKPOINTS = 1 / 4, 256, 1 << 30
 CPU = Wanted(slots=16, context=1 << 20, budget=1024)
 GPU = Wanted(slots=64, context=1 << 17, budget=4096)
+# of memory that a GPU shares with its computer: for the system and the programs beside the engine
+SYSTEM = 8 << 30
 
 
 def engine_for(model: Ling, tiers: Tiers | None = None, exact: bool = False) -> Engine:
@@ -26,7 +30,7 @@ def engine_for(model: Ling, tiers: Tiers | None = None, exact: bool = False) -> 
     """
     device, config = model.head.device, model.config
     is_cpu = device.type == "cpu"
-    free = _cpu_bytes() if is_cpu else torch.cuda.mem_get_info(device)[0]
+    free = _cpu_bytes() if is_cpu else _gpu_bytes(device, tiers)
     wanted = replace(CPU if is_cpu else GPU, dtype=model.dtype)
     # the plan is one for before loading
     plan = MemoryPlan.of(config, free + weight_bytes(config, "bf16"), "bf16", wanted)
@@ -35,6 +39,26 @@ def engine_for(model: Ling, tiers: Tiers | None = None, exact: bool = False) -> 
         pages = min(pages, pages_for(plan.context) + CPU_PAGES)
         checkpoints = min(checkpoints, CPU_CHECKPOINTS)
     return Engine(model, plan.slots, pages, wanted.budget, checkpoints, tiers=tiers, exact=exact)
+
+
+def shared_bytes(available: int, host_bytes: int) -> int:
+    """What an engine may take of memory that its GPU shares with the computer, `available` bytes of
+    which are not in use: the tier in host memory lies there too.
+    """
+    return max(0, available - SYSTEM - host_bytes)
+
+
+def _gpu_bytes(device: torch.device, tiers: Tiers | None) -> int:
+    if not torch.cuda.get_device_properties(device).is_integrated:
+        return torch.cuda.mem_get_info(device)[0]
+    host = tiers.host if tiers is not None else None
+    # the driver counts what is cached of files as taken
+    return shared_bytes(_available(), host.budget_bytes if host is not None else 0)
+
+
+def _available() -> int:
+    found = re.search(r"MemAvailable:\s*(\d+) kB", Path("/proc/meminfo").read_text())
+    return int(found[1]) * 1024 if found else 0
 
 
 def _cpu_bytes() -> int:

@@ -11,8 +11,8 @@ from contextlib import nullcontext, suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from ..engine import files
-from ..engine.records import name_of, space_of
+from ..engine import atomic
+from ..engine.records import HASHED, PARKED, name_of, space_of
 from .turns import KEY_BYTES
 
 MAGIC, SUFFIX = b"FLTURN01", ".turns"
@@ -35,7 +35,7 @@ class TurnFiles:
     """
 
     def __init__(self, folder: Path, fingerprint: bytes) -> None:
-        files.check_byte_order()
+        atomic.check_byte_order()
         self.folder = folder
         self._head = MAGIC + blake2b(fingerprint, digest_size=DIGEST_BYTES).digest()
         self._swept: dict[Path, float] = {}
@@ -44,13 +44,13 @@ class TurnFiles:
         """All turns by their keys, the longest unused first."""
         found: dict[bytes, list[int]] = {}
         with suppress(OSError):
-            spaces = [f for f in self.folder.iterdir() if files.HASHED.fullmatch(f.name)]
+            spaces = [f for f in self.folder.iterdir() if HASHED.fullmatch(f.name)]
             for space in spaces:
                 self._sweep(space)
-            kept = [f for space in spaces for f in space.glob("*" + SUFFIX)]
-            for file in sorted(kept, key=lambda f: f.stat().st_mtime):
+            files = [f for space in spaces for f in space.glob("*" + SUFFIX)]
+            for file in sorted(files, key=lambda f: f.stat().st_mtime):
                 with suppress(*UNREADABLE):
-                    with files.open_file(file) as opened:
+                    with atomic.open_file(file) as opened:
                         data = opened.read(MOST + 1)
                     turns = dict(self._turns(data))
                     # what two conversations share counts as used by the later
@@ -71,12 +71,12 @@ class TurnFiles:
             return
         with suppress(OSError):
             self._sweep(path.parent)
-            files.write(path, [memoryview(data)], time.time(), nullcontext(), lambda: None)
+            atomic.write(path, [memoryview(data)], time.time(), nullcontext(), lambda: None)
 
     def copy(self, namespace: str, session: str, to: str) -> None:
         """Keep a session's turns under another name too."""
         with suppress(*UNREADABLE):
-            with files.open_file(self._path(namespace, session)) as file:
+            with atomic.open_file(self._path(namespace, session)) as file:
                 turns = dict(self._turns(file.read(MOST + 1)))
             self.write(namespace, to, turns)
 
@@ -85,7 +85,7 @@ class TurnFiles:
         with suppress(OSError):
             path = self._path(namespace, session)
             path.unlink(missing_ok=True)
-            files.sync(path.parent)
+            atomic.sync(path.parent)
 
     def _path(self, namespace: str, session: str) -> Path:
         return self.folder / space_of(namespace) / (name_of(b"", session) + SUFFIX)
@@ -112,7 +112,6 @@ class TurnFiles:
         self._swept[space] = now
         entries = {e.name: e for e in os.scandir(space)}
         for name, entry in entries.items():
-            past = name.removesuffix(SUFFIX) + files.PARKED
-            is_alone = name.endswith(SUFFIX) and past not in entries
+            is_alone = name.endswith(SUFFIX) and name.removesuffix(SUFFIX) + PARKED not in entries
             if is_alone and now - entry.stat(follow_symlinks=False).st_mtime > ALONE:
                 Path(entry.path).unlink(missing_ok=True)

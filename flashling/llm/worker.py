@@ -19,10 +19,13 @@ from msgspec import Raw
 
 from ..engine.compiler import Compiled, Compiler
 from ..engine.request import Overloaded, Request
+from ..engine.warm import record
+from ..model.ling import Ling
 from ..sampling import Sampling
+from ..text.tokenizer import Tokenizer
 from .calls import ARGUMENTS, CALLS
 from .frames import ASKED, ENCODER, SETUP, Add, Answer, Call, Failure, Setup, Told, frame, taken
-from .load import load
+from .load import Startup, load
 from .parking import tiers_for
 from .sizes import engine_for
 
@@ -63,20 +66,31 @@ class Worker:
         return 0
 
     def _load(self, setup: Setup) -> None:
-        self._model, tokenizer = load(setup.model, None, None)
+        began = time.perf_counter()
+        self._model, tokenizer, startup = self._parts(setup.model)
         disk = Path(setup.disk) if setup.disk else None
         self._tiers = tiers_for(self._model, setup.host_bytes, disk, setup.disk_bytes)
         self._queue, self._ends = setup.queue, tuple(tokenizer.eos_ids)
         self._compiler = Compiler(tokenizer, self._model.config.vocab_size)
+        read = time.perf_counter()
         self._make(0)
+        if startup is not None:
+            now = time.perf_counter()
+            said = f"{startup}, first answer {now - read:.1f} s, ready {now - began:.1f} s after"
+            print(f"flashling: {said}", file=sys.stderr, flush=True)
+
+    def _parts(self, model: str) -> tuple[Ling, Tokenizer, Startup | None]:
+        """What the name or folder of a model stands for."""
+        return load(model, None, None)
 
     def _make(self, number: int) -> None:
-        """An engine that has answered once; its requests count from `number`."""
+        """An engine that has answered once, its steps recorded; its requests count from `number`."""
         self._engine = engine_for(self._model, self._tiers)
         self._engine.queue, self._engine.number = self._queue, number
         self._engine.add(Request(self._ends, Sampling(max_tokens=1)))
         if errors := [event.error for event in self._engine.run() if event.error]:
             raise RuntimeError(errors[0])
+        record(self._engine)
 
     def _goes_on(self) -> bool:
         """Do what is asked, and wait for it while there is nothing else to do; False when the

@@ -4,7 +4,9 @@ take them so.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from ..quant import Damaged, Scheme
 from .ling import Ling
 from .names import Published
 from .packed import LINEAR, replace
-from .weights import Progress, Source, each
+from .stage import Progress, Spent, each
+from .weights import Source
 
 # an e4m3 number whose bits, the sign aside, are these is none
 NAN_BITS = 0x7F
@@ -32,15 +35,20 @@ def read(
     device: torch.device | str = "cpu",
     *,
     progress: Progress | None = None,
+    begun: Callable[[Ling], None] | None = None,
+    spent: Spent | None = None,
     **overrides: Any,
 ) -> Ling:
     """The model in the folder `path` on `device`: linear weights and experts that are stored in
     e4m3 (scales per channel or in 128x128 blocks) or in int4 (groups of 32) stay so, everything
     else is unpacked into `dtype`; e4m3 too on GPUs before sm_89, which do not compute with it.
+    begun(model) is called when there is room for all weights and none is read; `spent` is filled.
     Raises CheckpointError naming file and tensor.
     """
+    spent, began = spent or Spent(), time.perf_counter()
     config = ModelConfig.read(path, **overrides)
     source = Source(Path(path), config)
+    spent.headers, began = _since(began)
     with torch.device("meta"):
         model = Ling(config).cast(dtype)
         if source.notes:
@@ -51,16 +59,25 @@ def read(
     for name, b in model.named_buffers():
         if name.rsplit(".", 1)[-1] in ("load", "bias"):
             b.zero_()
-    own = model.state_dict()
+    own, device = model.eval().state_dict(), model.head.device
+    spent.room, _ = _since(began)
+    if begun:
+        begun(model)
 
-    def fill(t: Published) -> None:
+    def fill(t: Published, tensors: dict[str, Tensor]) -> None:
         if t.param in kept:
-            _fill(source, t, own)
+            _fill(source, t, tensors, own)
         else:
-            t.view(own).copy_(source.get(t)[0])
+            t.view(own).copy_(source.unpacked(t, tensors)[0])
 
-    each(source.table, fill, progress)
-    return model.eval()
+    each([(t, source.parts(t)) for t in source.table], fill, device, progress, spent)
+    return model
+
+
+def _since(began: float) -> tuple[float, float]:
+    """Seconds since then, and now."""
+    now = time.perf_counter()
+    return now - began, now
 
 
 def _kept(source: Source) -> dict[str, Scheme]:
@@ -69,7 +86,7 @@ def _kept(source: Source) -> dict[str, Scheme]:
     parts: dict[str, set[tuple[int, int]]] = defaultdict(set)
     for t in source.table:
         if t.param.rsplit(".", 1)[-1] in LINEAR:
-            found[t.param].add(source.stored(t)[1])
+            found[t.param].add(source.scheme(t))
             parts[t.param].add((t.rows[0] if t.rows else 0, t.shape[1]))
     return {
         name: scheme
@@ -104,9 +121,9 @@ def _room(scheme: Scheme, weight: Tensor) -> Fp8 | Int4:
     return Fp8(numbers, torch.empty(*front, *across, dtype=torch.float32))
 
 
-def _fill(source: Source, t: Published, own: dict[str, Tensor]) -> None:
-    """Copy a stored weight into its part of a packed one."""
-    tensors, scheme = source.stored(t)
+def _fill(source: Source, t: Published, tensors: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """Copy a weight that was read as `tensors` into its part of a packed one."""
+    scheme = source.scheme(t, tensors)
     assert scheme is not None
     scale = tensors["weight_scale" if "weight_scale" in tensors else "weight_scale_inv"]
     if scheme.kind == "int":

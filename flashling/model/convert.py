@@ -15,7 +15,8 @@ from ..config import ModelConfig
 from ..quant import PLANS, Plan
 from .files import INDEX, write
 from .names import Published, is_mtp
-from .weights import Progress, Source
+from .stage import Progress
+from .weights import Source
 
 # weights of any kind, which are not copied along
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
@@ -34,8 +35,9 @@ def quantize(
     """Write the checkpoint `source` into `folder` in `form`: a name in `quant.PLANS`.
 
     "fp8" (per channel), "fp8-block" and "int8" store every matrix but embeddings, head, routers
-    and eh_proj; "int4" and "int4-128" the routed experts alone; "nano" the routed experts in int4
-    and every other matrix but the routers in int8; "bf16" undoes any of them. What stays keeps the
+    and eh_proj; "int4" and "int4-128" the routed experts alone; "int4-all" every matrix but
+    embeddings, routers, eh_proj and kv_b, the head in int8; "nano" the routed experts in int4 and
+    every other matrix but the routers in int8; "bf16" undoes any of them. What stays keeps the
     type that it has. `source` may itself be quantised. Without `mtp` the MTP layers are left out,
     as in the published INT4 files. Other files of the folder (tokenizer, template, licence) are
     copied. One shard is held in memory at a time; `device` does the arithmetic; progress(done,

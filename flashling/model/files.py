@@ -1,11 +1,11 @@
-"""The files of a checkpoint: which holds what, reading from several threads, writing shards."""
+"""The files of a checkpoint: which holds what and where, and writing shards."""
 
 from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ INDEX = "model.safetensors.index.json"
 MTP_FILE = "model-mtp-layer.safetensors"
 # bytes that a weight may take in a file's header: up to three tensors
 HEADER = 512
+# bytes at a file's beginning that tell the length of its header
+LENGTH = 8
 # by their names in a file's header
 TYPES = {
     "BF16": torch.bfloat16,
@@ -65,33 +67,50 @@ def _open(file: Path) -> Any:
         raise CheckpointError(f"{file} is damaged or truncated: {error}; fetch it again") from None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor stands: bytes `begin` to `end` of a file, of a type by its name there."""
+
+    name: str
+    file: Path
+    kind: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Its type; CheckpointError naming file and tensor if that is not read here."""
+        if self.kind not in TYPES:
+            raise CheckpointError(f"{self.file}: {self.name} is stored as {self.kind}: unread here")
+        return TYPES[self.kind]
+
+    @property
+    def meta(self) -> Tensor:
+        """The tensor without its numbers."""
+        return torch.empty(self.shape, dtype=self.dtype, device="meta")
+
+
+def places(file: Path) -> dict[str, Place]:
+    """Where the tensors of a file stand, as its header tells; CheckpointError if it is damaged."""
+    # that they lie in the file, and have the room that their shapes ask for, is checked here
+    _open(file)
+    with open(file, "rb") as opened:
+        size = int.from_bytes(opened.read(LENGTH), "little")
+        told = json.loads(opened.read(size))
+    base = LENGTH + size
+    return {
+        name: Place(
+            name, file, t["dtype"], tuple(t["shape"]), *(base + n for n in t["data_offsets"])
+        )
+        for name, t in told.items()
+        if name != "__metadata__"
+    }
+
+
 def header(file: Path) -> dict[str, Tensor]:
     """The tensors of a file as its header tells them: shapes and types, on the meta device."""
-    opened, found = _open(file), {}
-    for name in opened.keys():  # noqa: SIM118
-        told = opened.get_slice(name)
-        kind = TYPES.get(told.get_dtype())
-        if kind is None:
-            raise CheckpointError(f"{file}: {name} is stored as {told.get_dtype()}: unread here")
-        found[name] = torch.empty(told.get_shape(), dtype=kind, device="meta")
-    return found
-
-
-class Reader:
-    """Tensors by file and name. Every thread keeps its own open files, parsed once."""
-
-    def __init__(self) -> None:
-        self._own = threading.local()
-
-    def __call__(self, file: Path, name: str) -> Tensor:
-        """The tensor, mapped from the file; CheckpointError naming both."""
-        opened: dict[Path, Any] = self._own.__dict__.setdefault("opened", {})
-        if file not in opened:
-            opened[file] = _open(file)
-        try:
-            return opened[file].get_tensor(name)
-        except SafetensorError as error:
-            raise CheckpointError(f"{file}: {name} cannot be read: {error}") from None
+    return {name: place.meta for name, place in places(file).items()}
 
 
 def write(

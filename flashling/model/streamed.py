@@ -16,7 +16,8 @@ from .lightning import Lightning
 from .ling import Ling
 from .past import Fresh
 from .rotary import Rotary
-from .weights import Progress, Source, fill
+from .stage import Progress
+from .weights import Source, fill
 
 # rows whose logits are held at once
 ROWS = 256

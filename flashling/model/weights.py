@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +13,15 @@ from torch import Tensor
 from ..config import ModelConfig
 from ..quant import Damaged, Plan, Scheme, detect
 from ..quant.detect import FOREIGN, PARTS
-from .files import INDEX, CheckpointError, Reader, files_of, write
+from .files import INDEX, CheckpointError, Place, files_of, places, write
 from .ling import Ling
 from .names import Published, is_mtp, published
+from .stage import Progress, Stage, each
 
 __all__ = ["INDEX", "CheckpointError", "files_of", "load", "read", "save"]
 
 RENAMED = {"gate.e_score_correction_bias": "gate.expert_bias"}
 SUFFIXES = tuple(f".{part}" for part in (*PARTS, *FOREIGN))
-Progress = Callable[[int, int], None]
 
 
 def is_ignored(name: str) -> bool:
@@ -45,16 +42,20 @@ class Source:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._parts: dict[str, dict[str, tuple[str, Path]]] = {}
-        for name, file in files_of(self.folder).items():
-            if not is_ignored(name):
-                weight, part = weight_of(name)
-                self._parts.setdefault(weight, {})[part] = name, file
+        self._parts: dict[str, dict[str, Place]] = {}
+        files = files_of(self.folder)
+        there = {file: places(file) for file in dict.fromkeys(files.values())}
+        for name, file in files.items():
+            if is_ignored(name):
+                continue
+            if name not in there[file]:
+                raise CheckpointError(f"{file}: {name} cannot be read: it is not there")
+            weight, part = weight_of(name)
+            self._parts.setdefault(weight, {})[part] = there[file][name]
         try:
             self._plan = Plan.read(self.config.quantization)
         except ValueError as error:
             raise CheckpointError(f"{self.folder / 'config.json'}: {error}") from None
-        self._reader = Reader()
         self._match()
 
     def _match(self) -> None:
@@ -69,42 +70,50 @@ class Source:
         extra = sorted(self._parts.keys() - {t.name for t in table})
         extra = [n for n in extra if not (self.notes and is_mtp(self.config, n))]
         if extra:
-            names = [name for n in extra for name, _ in self._parts[n].values()]
+            names = [place.name for n in extra for place in self._parts[n].values()]
             raise CheckpointError(
                 f"{self.folder} holds {listed(names)}, which the model has no place for"
             )
         self.table = table
 
-    def stored(self, t: Published) -> tuple[dict[str, Tensor], Scheme | None]:
-        """The tensors that a weight is stored in, by their last names and mapped from the files,
-        and the scheme; None: one tensor, "weight", as it is.
+    def parts(self, t: Published) -> dict[str, Place]:
+        """Where the tensors that a weight is stored in stand, by their last names."""
+        return self._parts[t.name]
+
+    def scheme(self, t: Published, tensors: dict[str, Tensor] | None = None) -> Scheme | None:
+        """The scheme that a weight is stored in; None: one tensor, "weight", as it is. tensors: its
+        parts, of which the numbers are checked too; without them the headers alone tell.
         """
-        parts = self._parts[t.name]
-        tensors = {part: self._reader(file, name) for part, (name, file) in parts.items()}
+        given = tensors or {part: place.meta for part, place in self._parts[t.name].items()}
         try:
-            declared = self._plan.of(t.name) if len(t.shape) == 2 else None
-            return tensors, detect(tensors, t.shape, declared)
+            return detect(given, t.shape, self._plan.of(t.name) if len(t.shape) == 2 else None)
         except Damaged as error:
             raise self.error(t, error) from None
 
-    def get(self, t: Published) -> tuple[Tensor, Scheme | None]:
-        """The weight, float32 where it was quantised, and the scheme in which it is stored."""
-        tensors, scheme = self.stored(t)
+    def unpacked(self, t: Published, tensors: dict[str, Tensor]) -> tuple[Tensor, Scheme | None]:
+        """The weight that was read as `tensors`, float32 where it was quantised, and the scheme in
+        which it is stored.
+        """
+        scheme = self.scheme(t, tensors)
         found = scheme.unpack(tensors, shape=t.shape) if scheme else tensors["weight"]
         if not torch.isfinite(found).all():
             main = "weight" if "weight" in tensors else "weight_packed"
             raise self.error(t, Damaged(main, "holds NaN or infinite values; fetch it again"))
         return found, scheme
 
+    def get(self, t: Published) -> tuple[Tensor, Scheme | None]:
+        """As `unpacked`, read here and now."""
+        return self.unpacked(t, Stage(torch.device("cpu")).read([self.parts(t)])[0])
+
     def error(self, t: Published, damage: Damaged) -> CheckpointError:
         """What is wrong with a weight, with the names of its file and tensor."""
-        name, file = self._parts[t.name][damage.part]
-        return CheckpointError(f"{file}: {name} {damage}")
+        place = self._parts[t.name][damage.part]
+        return CheckpointError(f"{place.file}: {place.name} {damage}")
 
     def nbytes(self, t: Published) -> int:
         """Bytes of the weight as it stands, or as bfloat16 where it is quantised."""
         part = self._parts[t.name].get("weight")
-        stored = self._reader(part[1], part[0]).dtype if part else torch.bfloat16
+        stored = part.dtype if part else torch.bfloat16
         return math.prod(t.shape) * max(stored.itemsize, 2)
 
 
@@ -127,8 +136,8 @@ def load(model: Ling, path: str | Path, *, progress: Progress | None = None) -> 
     """Fill `model` from the checkpoint folder `path`, converting to the model's dtypes.
 
     Quantised weights (fp8 per channel or in blocks, int4 in groups, int8) are dequantised in
-    float32. Weights are read one by one by a few threads, so that memory holds the model and
-    little more. progress(done, all) is called in weights. Returns notes for the user: where the
+    float32. Weights are read some at a time by several threads, so that memory holds the model
+    and little more. progress(done, all) is called in weights. Returns notes for the user: where the
     MTP layers are missing they are switched off. Raises CheckpointError naming file and tensor.
     """
     source = Source(Path(path), model.config)
@@ -145,30 +154,13 @@ def fill(
     own: dict[str, Tensor],
     progress: Progress | None = None,
 ) -> None:
-    """Copy the weights of `table` into their places in `own`, by a few threads."""
+    """Copy the weights of `table` into their places in `own`, by several threads."""
 
-    each(table, lambda t: t.view(own).copy_(source.get(t)[0]), progress)
+    def put(t: Published, tensors: dict[str, Tensor]) -> None:
+        t.view(own).copy_(source.unpacked(t, tensors)[0])
 
-
-def each(
-    table: list[Published], do: Callable[[Published], Any], progress: Progress | None = None
-) -> None:
-    """Do something to every weight of `table`, by a few threads; progress(done, all)."""
-
-    def one(t: Published) -> None:
-        with torch.no_grad():
-            do(t)
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        jobs = [pool.submit(one, t) for t in table]
-        try:
-            for done, job in enumerate(as_completed(jobs), 1):
-                job.result()
-                if progress:
-                    progress(done, len(jobs))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    device = next(iter(own.values())).device
+    each([(t, source.parts(t)) for t in table], put, device, progress)
 
 
 def save(

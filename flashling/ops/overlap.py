@@ -6,6 +6,7 @@ early: what writes them (a copy, a load) is no such kernel and has ended by then
 """
 # a kernel's language has no types
 # pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false
 
 from __future__ import annotations
 
@@ -22,10 +23,16 @@ OVERLAP = {"launch_pdl": True} if OVERLAPS.value else {}
 
 
 @triton.jit
-def wait_for_inputs():
-    """Wait until all kernels before have ended, then let the next one start. In this order: the
-    next then knows that all but this one have ended.
+def wait_for_inputs(EARLY: tl.constexpr = False):
+    """Wait until all kernels before have ended, then let the next one start: it knows that all but
+    this one have ended. EARLY: let it start at once, while even those before this one may run; it
+    must then read weights alone before its own wait. For small kernels before one that has much to
+    ask for.
     """
     if OVERLAPS:
-        gdc_wait()
-        gdc_launch_dependents()
+        if EARLY:
+            gdc_launch_dependents()
+            gdc_wait()
+        else:
+            gdc_wait()
+            gdc_launch_dependents()

@@ -100,6 +100,8 @@ GATE = r"re:.*\.mlp\.gate$"
 EXPERT = r"re:.*\.mlp\.experts\.\d+\."
 # what the published fp8 files keep in bfloat16 beside norms and embeddings
 KEPT = ("lm_head", GATE, r"re:.*\.eh_proj$")
+# what has no kernel for four bits: the latents' own projection is used in parts
+ALL_BUT_LINEAR = (GATE, r"re:.*\.eh_proj$", r"re:.*\.kv_b_proj$")
 ALL_BUT_EXPERTS = (
     *KEPT,
     r"re:.*\.attention\.",
@@ -113,6 +115,7 @@ PLANS = {
     "int8": Plan(((("Linear",), INT8),), KEPT),
     "int4": Plan(((("Linear",), INT4),), ALL_BUT_EXPERTS),
     "int4-128": Plan(((("Linear",), INT4_128),), ALL_BUT_EXPERTS),
+    "int4-all": Plan(((("re:lm_head$",), INT8), (("Linear",), INT4)), ALL_BUT_LINEAR),
     "nano": Plan((((EXPERT,), INT4), (("Linear", "Embedding"), INT8)), (GATE,)),
 }
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import full_size, full_size_charts, twin
-from flashling.bench.engine import decode, prefill, timing
+from flashling.bench.engine import decode, drafts, prefill, timing
 from flashling.bench.engine.recipes import RECIPES, random_model
 from flashling.cli.app import main
 from flashling.config import LING_FLASH, TOY, ModelConfig
@@ -39,12 +39,15 @@ def test_the_command_writes_rows_tables_and_charts(
     words = ["model=toy", *CELLS, f"out={tmp_path}"]
     assert twin.main(words, twin.ALL) == 0
     found = rows(tmp_path)
-    assert {p: len(found[p]) for p in ("memory", "errors", "decode", "prefill", "twin")} == {
+    parts = ("memory", "errors", "decode", "prefill", "twin", "drafts")
+    assert {p: len(found[p]) for p in parts} == {
         "memory": 6,
         "errors": 6,
         "decode": 4,
         "prefill": 1,
         "twin": 3,
+        # three numbers of tokens that one draft can give, four of two and of three
+        "drafts": 2 * (3 + 4 + 4),
     }
     cell = found["decode"][2]
     assert (cell["batch"], cell["context"], cell["routing"]) == (2, 128, "random")
@@ -136,6 +139,25 @@ def test_experts_are_counted_and_routing_is_skewed() -> None:
     assert counts[1, 0.0] == config.num_experts_per_tok
     assert counts[1, 0.0] < counts[32, 2.0] < counts[32, 0.0]
     assert not model.layers[1].ffn.bias.any()
+
+
+def test_acceptance_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "STEPS", 40)
+    model = random_model(TOY, CPU, RECIPES["bf16"])
+    assert not len(model.mtp)
+    for tokens, k in ((1.0, 3), (1.6, 1), (2.5, 2), (2.5, 3)):
+        p = drafts.rate_of(tokens, k)
+        assert sum(p**i for i in range(k + 1)) == pytest.approx(tokens, abs=1e-6)
+    with drafts.with_mtp(model, RECIPES["bf16"]):
+        assert len(model.mtp) == 1
+        found = list(drafts.measure(model, decode.Cell(4, 128), 3))
+    assert not len(model.mtp) and model.config.num_nextn_predict_layers == 0
+    assert [r["forced"] for r in found] == list(drafts.FORCED)
+    each = [r["tokens_per_step"] for r in found]
+    # none is taken behind a chunk's end
+    assert each[0] == 1.0 and each == pytest.approx(drafts.FORCED, rel=0.12)
+    assert found[3]["break_even"] == found[3]["ms_mean"] / found[3]["plain_ms"]
+    assert len(found[0]["distinct_experts"]) == TOY.num_hidden_layers - 1
 
 
 def test_what_is_missing_is_counted_to_the_byte() -> None:

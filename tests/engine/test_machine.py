@@ -35,9 +35,10 @@ from flashling.config import TOY
 from flashling.engine import engine as engines
 from flashling.engine.drafts import propose
 from flashling.engine.engine import Engine
+from flashling.engine.flight import Flight
 from flashling.engine.records import unpack
 from flashling.engine.request import Event, Request, Sequence, Usage
-from flashling.engine.steps import Flight, Steps
+from flashling.engine.steps import Steps
 from flashling.engine.store import Store
 from flashling.engine.tiers import Host, Tiers
 from flashling.model import oracle
@@ -182,6 +183,7 @@ class Machine(RuleBasedStateMachine):
         self.patches = [
             mock.patch.object(engines, "propose", self._propose),
             mock.patch.object(Flight, "drop", self._dropped(Flight.drop)),
+            mock.patch.object(Steps, "guesses", self._guessed(Steps.guesses)),
         ]
         for patch in self.patches:
             patch.start()
@@ -220,7 +222,7 @@ class Machine(RuleBasedStateMachine):
         self.engine = Engine(model(self.weights), tiers=tiers, **self.sizes, exact=on_embedded)
         if self.as_recorded:
             # the steps that CUDA records
-            self.engine.steps = Steps(self.engine.model, self.engine.room.cache)
+            self.engine.steps = self.engine._steps()
         self.engine.room.keeper._now = lambda: float(next(self.clock))
 
     def _store(self) -> Store:
@@ -434,6 +436,8 @@ class Machine(RuleBasedStateMachine):
         waited, before = {s.id for s in self.engine.waiting}, self.engine._flight
         events = self.engine.step()
         after = self.engine._flight
+        told = Counter(e.id for e in events)
+        self.seen["several at once"] += before is not None and max(told.values(), default=0) > 1
         if after is not None and before is not None and len(after.rows) == len(before.rows):
             self.seen["ran ahead"] += 1
         self.engine.room.tiers.flush()
@@ -515,6 +519,26 @@ class Machine(RuleBasedStateMachine):
 
         return counted
 
+    def _guessed(self, guesses: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        """Guesses of the MTP layer in recorded steps that are mostly right, once it has run; as
+        `_propose`.
+        """
+
+        def guess(steps: Steps, slots: torch.Tensor, lengths: torch.Tensor, *given: torch.Tensor):
+            found = guesses(steps, slots, lengths, *given)
+            self.seen["drafted ahead"] += 1
+            if self.drafter is None:
+                return found
+            at = (lengths + given[-1] + 2).tolist()
+            for row, (slot, place) in enumerate(zip(slots.tolist(), at, strict=True)):
+                s = next(s for s in self.engine.running if s.slot == slot)
+                whole = [*s.request.prompt, *self.live[s.id].wanted[0]]
+                for i, t in enumerate(whole[place : place + found.shape[1]]):
+                    found[row, i] = t if t != POISON and self.drafter.random() < 0.8 else 8
+            return found
+
+        return guess
+
     def _propose(self, tokens: list[int], most: int) -> list[int]:
         """Drafts that are mostly right: what the oracle says next, with a slip now and then; never
         a broken token, whose row would break those before it in the same step.
@@ -575,7 +599,7 @@ def run(examples: int, operations: int, start: int | None = None) -> Counter[str
 def test_random_operations_give_the_oracles_tokens() -> None:
     seen = run(25, 40)
     usual = ("length", "error", "abort", "from device", "from host", "drafts taken", "parked")
-    for what in (*usual, "ran ahead", "a row too many"):
+    for what in (*usual, "ran ahead", "a row too many", "drafted ahead", "several at once"):
         assert seen[what], f"{what} never happened: {seen}"
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from flashling.config import LING_FLASH, NANO, TOY
 from flashling.engine.cache import Cache
 from flashling.engine.memory import SLACK, Costs, MemoryPlan, Wanted, weight_bytes
+from flashling.engine.tiers import Host, Tiers
+from flashling.llm import sizes
 from flashling.model.names import published
 from flashling.quant import PLANS
 
@@ -119,3 +123,35 @@ def test_the_table_tells_everything() -> None:
     assert f"{64 * GIB // plan.costs.session(131_072)} sessions of 131,072 tokens" in lines[5]
     assert lines[7] == "context 1,000,000 -> 131,072: the model has no more"
     assert lines[8].startswith("disk 10.00 MiB -> 0: a session takes ")
+
+
+@pytest.mark.parametrize("host", [0, 16 * GIB])
+def test_a_gpu_that_shares_the_computers_memory(host: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """128 GB of which the system shows 119.7 GiB: every matrix in four bits fits beside it."""
+    c, total = LING_FLASH.with_(num_nextn_predict_layers=0), int(119.7 * GIB)
+    weights = weight_bytes(c, "int4-all")
+    assert weights / 1e9 == pytest.approx(59.9, abs=0.1)
+    told = SimpleNamespace(is_integrated=True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: told)
+    monkeypatch.setattr(sizes, "_available", lambda: total - 4 * GIB - weights)
+    tiers = Tiers(Host(host)) if host else None
+    free = sizes._gpu_bytes(torch.device("cuda"), tiers)
+    assert free == total - (4 + 8) * GIB - weights - host
+    plan = MemoryPlan.of(c, free + weights, "int4-all", sizes.GPU)
+    assert (plan.slots, plan.context, plan.said) == (64, 131_072, ())
+    # as it is planned, everything lies in the one memory, the tier and the system's part too
+    assert used(plan) + host + 12 * GIB <= total
+    with pytest.raises(ValueError, match="more are needed for weights"):
+        MemoryPlan.of(c, sizes.shared_bytes(total, host), "bf16", sizes.GPU)
+    assert sizes.shared_bytes(GIB, 0) == 0
+
+
+def test_80_gb_take_the_experts_in_four_bits_and_say_what_is_cut() -> None:
+    c, free = LING_FLASH.with_(num_nextn_predict_layers=0), int(79.1 * GIB)
+    plan = MemoryPlan.of(c, free, "int4", Wanted(64, 131_072, 8192))
+    assert used(plan) <= free and (plan.slots, plan.context, plan.said) == (64, 131_072, ())
+    more = MemoryPlan.of(c, free, "int4", Wanted(256, 131_072, 8192))
+    assert more.slots < 256 and more.said[0].startswith(f"slots 256 -> {more.slots}: ")
+    for form in ("fp8", "bf16"):
+        with pytest.raises(ValueError, match="choose a format of fewer bits"):
+            MemoryPlan.of(c, free, form)

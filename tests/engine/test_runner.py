@@ -38,10 +38,11 @@ def test_steps_equal_the_oracle(form: str) -> None:
         assert row[: len(one.tokens)] == one.tokens
 
 
-def test_idle_rows_change_nothing() -> None:
-    model = Ling(TOY.with_(num_nextn_predict_layers=0)).init_weights(0)
+@pytest.mark.parametrize("drafts", [0, 2])
+def test_idle_rows_change_nothing(drafts: int) -> None:
+    model = Ling(TOY).init_weights(0)
     engine = Engine(model, slots=2, pages=8)
-    engine.steps = Steps(model, engine.room.cache)
+    steps = Steps(model, engine.room.cache)
     engine.add(Request(tuple(range(3, 70)), Sampling(temperature=0.0, max_tokens=5)))
     engine.step()
     cache, s = engine.room.cache, engine.running[0]
@@ -50,14 +51,17 @@ def test_idle_rows_change_nothing() -> None:
     for size in (1, 3):
         for x, before in zip((cache.state, cache.tail, cache.pages), held, strict=True):
             x.copy_(before)
-        given = laid([s], size, cache.spare_slot)
+        given = laid([s], size, cache.spare_slot, drafts)
         before = given.clone()
         with torch.no_grad():
-            hidden, drawn = engine.steps.step(given, False)
+            hidden, drawn = steps.step(given, False)
         # the next step reads what was drawn, one row further; idle rows stay where they are
-        assert given[:4, 0].tolist() == [int(drawn[0, 0]), s.slot, s.done + 1, s.done + 1 - s.base]
-        assert torch.equal(given[1:, 1:], before[1:, 1:])
-        assert torch.equal(given[4:, 0], before[4:, 0])
+        assert not drawn[3, 0, 1:].any() and drawn[3, 0, 0]
+        assert given[:3, 0].tolist() == [s.slot, s.done + 1, s.done + 1 - s.base]
+        read = len(given) - drafts - 1
+        assert given[read, 0] == drawn[0, 0, 0] and given[read:, 0].tolist() == drawn[4, 0].tolist()
+        assert torch.equal(given[:read, 1:], before[:read, 1:])
+        assert torch.equal(given[3:read, 0], before[3:read, 0])
         found.append([hidden[0], drawn[:, 0]])
         # all but what is spare
         found[-1] += [x[:-1].clone() for x in (cache.state, cache.tail, cache.pages)]

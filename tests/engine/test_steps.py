@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from flashling.engine.engine import Engine
+from flashling.engine.flight import Flight
 from flashling.engine.request import Request
-from flashling.engine.steps import Flight, Steps
 from flashling.model import oracle
 from flashling.sampling import Sampling
 
@@ -20,7 +20,7 @@ HOW = Sampling(temperature=1.0, seed=5, max_tokens=30)
 
 def running_ahead(slots: int = 2) -> Engine:
     engine = Engine(model(), slots=slots, pages=16)
-    engine.steps = Steps(engine.model, engine.room.cache)
+    engine.steps = engine._steps()
     return engine
 
 

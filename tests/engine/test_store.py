@@ -15,9 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from flashling.engine import parked
+from flashling.engine import atomic, parked
 from flashling.engine.cache import PAGE, Snapshot
-from flashling.engine.files import DRAFT
 from flashling.engine.records import Record, Records, pack, space_of, unpack
 from flashling.engine.store import Store
 from flashling.engine.tiers import Host, Tiers
@@ -198,7 +197,7 @@ def test_a_file_cut_anywhere_is_never_loaded(tmp_path: Path) -> None:
         # zeros where a disk lost what was written
         path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
         assert find(tmp_path) is None or whole[cut:].strip(b"\0") == b""
-        draft = path.with_name(f"{path.stem}-00000000{DRAFT}")
+        draft = path.with_name(f"{path.stem}-00000000{atomic.DRAFT}")
         path.unlink()
         draft.write_bytes(whole[:cut])
         assert find(tmp_path) is None and not draft.exists()
@@ -244,7 +243,7 @@ def forged(whole: bytes, **fields) -> bytes:
     ("reason", "fields"),
     [
         ("magic", {"magic": b"\x89LINGPK\r"}),
-        ("version", {"version": 2}),
+        ("version", {"version": 3}),
         ("fingerprint", {"fingerprint": bytes(32)}),
         ("namespace", {"namespace": bytes(32)}),
         ("shape", {"base": 65}),
@@ -288,6 +287,21 @@ def test_other_weights_find_nothing_and_make_room(tmp_path: Path) -> None:
     assert other.put("a", range(69), *made(69)) and len(opened(tmp_path, b"weights 3")) == 1
 
 
+def test_slices_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parked, "SLICE", 64)
+    path, whole = stored(tmp_path)
+    assert same(find(tmp_path), made(70))
+    # a byte of any slice
+    for at in (-1, -500, -3500, -4500):
+        bad = bytearray(whole)
+        bad[at] ^= 1
+        path.write_bytes(bytes(bad))
+        store = opened(tmp_path)
+        record = store.session("a", "s")
+        assert record is not None and store.load(record) is None
+        assert store.stats == {"digest": 1}, at
+
+
 def test_what_is_not_finite_is_neither_stored_nor_loaded(tmp_path: Path) -> None:
     store = opened(tmp_path)
     for bad in (torch.nan, torch.inf, -torch.inf):
@@ -299,7 +313,11 @@ def test_what_is_not_finite_is_neither_stored_nor_loaded(tmp_path: Path) -> None
     head = parked.FIXED.size + 1 + 4 * 70 + parked.DIGEST_BYTES
     bad = bytearray(whole)
     bad[head : head + 4] = b"\0\0\xc0\x7f"
-    payload = parked.hashed(bytes(bad[head:]))
+    chunks, at = [], head
+    for x in parked.tensors_of(*made(70)):
+        chunks.append(memoryview(bad)[at : at + x.nbytes])
+        at += x.nbytes
+    payload = parked.digest_of(chunks)
     files(tmp_path)[0].write_bytes(forged(bytes(bad), payload=payload))
     store = opened(tmp_path)
     record = store.session("a", "s")
@@ -359,7 +377,7 @@ def test_replacing_keeps_the_old_file_until_the_new_is_whole(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(atomic.os, "fsync", full)
         assert not store.put("a", range(69), *made(69), session="s")
     assert store.stats == {"write failed": 1} and store.nbytes == 2 * len(whole)
     assert store.session("a", "s") is old and old is not None
@@ -458,7 +476,7 @@ def test_a_draft_that_is_being_written_is_left_alone(
             assert len(opened(tmp_path)) == 0
         real(number)
 
-    monkeypatch.setattr(os, "fsync", look)
+    monkeypatch.setattr(atomic.os, "fsync", look)
     assert store.put("a", range(70), *made(70)) and len(opened(tmp_path)) == 1
 
 

@@ -41,14 +41,14 @@ def packed_of(model: Ling) -> dict[str, Fp8 | Int4]:
     return {n: m for n, m in model.named_modules() if isinstance(m, Fp8 | Int4)}
 
 
-@pytest.mark.parametrize("form", ["fp8", "fp8-block", "int4"])
+@pytest.mark.parametrize("form", ["fp8", "fp8-block", "int4", "int4-all"])
 def test_what_is_stored_is_what_is_held(form: str, plain: Path, tmp_path: Path) -> None:
     quantize(plain, tmp_path / form, form)
     want = weights.read(tmp_path / form, torch.float32).state_dict()
     model = compact.read(tmp_path / form, torch.float32)
     packed = packed_of(model)
     kinds = {type(m) for m in packed.values()}
-    assert kinds == {Int4 if form == "int4" else Fp8}
+    assert kinds == {Int4 if form.startswith("int4") else Fp8}
     routed = {n for n in packed if "shared" not in n and n.endswith(("gate_up", "down"))}
     assert len(packed) > len(routed) if form != "int4" else packed.keys() == routed
     for name, m in packed.items():

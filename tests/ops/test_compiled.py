@@ -59,23 +59,25 @@ run = JITFunction.run
 def dry(self, *args, grid, warmup, **options):
     run(self, *args, grid=grid, warmup=True, **options)
 JITFunction.run = dry
-model = empty(LING_FLASH, sys.argv[2])
+model, drafts = empty(LING_FLASH, sys.argv[2]), int(sys.argv[3])
 with using("cuda"), torch.no_grad():
-    for call in warm.calls(model):
+    for call in warm.calls(model, drafts):
         call()
     warmed, draw = set(seen), random.Random(5)
     shadow = warm._shadow(model)
     cache = Cache(shadow.config, 32, 2 * 8192 // PAGE, shadow.dtype, "meta")
     for _ in range(60):
         counts = [int(2 ** draw.uniform(0, 12)) for _ in range(draw.choice([1, 1, 2, 5]))]
-        warm._prompt(shadow, cache, tuple(counts))
+        warm._prompt(shadow, cache, tuple(counts), drafts > 0)
 print(len(warmed), *map(str, sorted(seen - warmed)), sep="\\n")
 """
 
 
-@pytest.mark.parametrize("recipe", ["fp8", "int4"])
-def test_no_step_launches_a_kernel_that_was_not_warmed(recipe: str, tmp_path: Path) -> None:
-    out = run(tmp_path, "-c", STEPS, str(tmp_path), recipe)
+@pytest.mark.parametrize(("recipe", "drafts"), [("fp8", 0), ("fp8", 2), ("int4", 0)])
+def test_no_step_launches_a_kernel_that_was_not_warmed(
+    recipe: str, drafts: int, tmp_path: Path
+) -> None:
+    out = run(tmp_path, "-c", STEPS, str(tmp_path), recipe, str(drafts))
     assert out.returncode == 0, out.stderr[-3000:]
     warmed, *more = out.stdout.splitlines()
     assert int(warmed) > 50 and not more, more

@@ -136,6 +136,24 @@ def test_lightning_rows_do_not_see_how_they_came(ends: tuple[int, ...]) -> None:
     assert torch.equal(one.tail[3, :, :12], whole.tail[1, :, :12])
 
 
+def test_lightning_drafts_have_the_bits_of_a_prompt() -> None:
+    m = maker()
+    q, k, v = (m(130, 2, W, scale=0.5) for _ in range(3))
+    decay, whole, carry = ops.slopes(2, 3, 32).to(DEVICE), carried(2, [1]), carried(2, [3])
+    want = ops.lightning(q, k, v, decay, Grid((0, 130), (0,), DEVICE), whole)
+    ops.lightning(q[:61], k[:61], v[:61], decay, Grid((0, 61), (0,), DEVICE), carry)
+    # the fourth row of the first step does not fit, and comes again
+    for at, held in ((61, 61), (64, 64), (68, 4)):
+        tails = torch.tensor([held], dtype=torch.int32, device=DEVICE)
+        rows, fits = slice(at, at + 4), min(4, C - held % C)
+        out = ops.lightning_decode(q[rows], k[rows], v[rows], decay, carry, tails)
+        assert torch.equal(out[:fits], want[at : at + fits]) and out.isfinite().all()
+    part = Grid((0, 58), (8,), DEVICE)
+    ops.lightning(q[72:], k[72:], v[72:], decay, part, carry)
+    assert torch.equal(carry.state[3], whole.state[1])
+    assert torch.equal(carry.tail[3, :, :2], whole.tail[1, :, :2])
+
+
 def test_latent_rows_do_not_see_how_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paged, "EXACT_ROWS", 100)
     # each part is a program, and the interpreter runs one after the other

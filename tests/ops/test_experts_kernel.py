@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +16,7 @@ pytest.importorskip("triton")
 import triton
 import triton.language as tl
 
+from flashling.ops import exact
 from flashling.ops.cases import Maker
 from flashling.ops.experts import experts as op
 from flashling.ops.experts import int4, load
@@ -28,6 +30,7 @@ from flashling.ops.linear.cases import fp8
 from flashling.quant import INT4
 
 kernels = import_module("flashling.ops.experts.triton")
+row_kernels = import_module("flashling.ops.experts.rows_triton")
 Few, Many = kernels.Few, kernels.Many
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -89,7 +92,10 @@ def check(args: tuple[Any, ...], tile: Any) -> Tensor:
 @pytest.mark.parametrize("blocks", [False, True])
 def test_few_tokens(tokens: int, shared: bool, blocks: bool) -> None:
     width, hidden = (256, 128) if blocks else (64, 32)
-    check(inputs(tokens, 2, 4, width, hidden, blocks, shared), ONE)
+    args = inputs(tokens, 2, 4, width, hidden, blocks, shared)
+    apart = check(args, ONE)
+    joined = kernels.experts(*args, tile=replace(ONE, is_joined=True))
+    assert torch.equal(apart, joined)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +113,51 @@ def test_many_tokens(tile: Any, tokens: int, k: int, width: int, hidden: int, sh
     check(inputs(tokens, k, 5, width, hidden, shared=shared), tile)
 
 
-@pytest.mark.parametrize("tile", [Many(16, 64, 128, 4, 2), Many(32, 128, 64, 4, 2)])
-def test_many_tokens_and_blocks(tile: Any) -> None:
-    check(inputs(20, 2, 4, 256, 128, blocks=True), tile)
+@pytest.mark.parametrize(
+    ("tile", "width", "hidden"),
+    [
+        (Many(16, 64, 128, 4, 2), 256, 128),
+        (Many(32, 128, 256, 4, 2, is_swapped=False), 256, 384),
+        # the second half of the last tile lies past the end
+        (Many(16, 128, 256, 4, 2), 384, 128),
+    ],
+)
+def test_many_tokens_and_blocks(tile: Any, width: int, hidden: int) -> None:
+    check(inputs(20, 2, 4, width, hidden, blocks=True), tile)
+
+
+@pytest.mark.parametrize("blocks", [False, True])
+@pytest.mark.parametrize("is_swapped", [False, True])
+def test_weights_through_descriptors(blocks: bool, is_swapped: bool) -> None:
+    width, hidden = (384, 256) if blocks else (144, 80)
+    args = inputs(33, 3, 5, width, hidden, blocks, shared=False)
+    tile = Many(16, 64, 256, 4, 2, is_swapped)
+    got = check(args, replace(tile, is_described=True))
+    assert torch.equal(got, kernels.experts(*args, tile=tile))
+
+
+def test_a_token_on_the_left() -> None:
+    check(inputs(33, 3, 5, 80, 48), Many(16, 64, 64, 4, 2, is_swapped=False))
+
+
+def test_many_tokens_leave_the_shared_expert_to_the_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    args = inputs(5, 2, 4, 64, 32)
+    inside = check(args, Many(16, 64, 64, 4, 2))
+    monkeypatch.setattr(kernels, "SHARED_TOKENS", 4)
+    asked: list[int] = []
+
+    def product(*given: Any) -> Tensor:
+        asked.append(len(given[0]))
+        return dense.product(*given)
+
+    monkeypatch.setattr(kernels, "product", product)
+    apart = check(args, Many(16, 64, 64, 4, 2))
+    assert asked == [5, 5] and error(inside, apart) < NEAR
+    with exact.exactly():
+        kernels.experts(*args)
+    assert asked == [5, 5]
 
 
 def test_all_tokens_choose_one_expert() -> None:
@@ -144,7 +192,9 @@ def test_rows_do_not_see_their_company(tile: Any) -> None:
 def test_on_the_device_no_tile_changes_a_bit() -> None:
     for blocks in (False, True):
         args = inputs(300, 4, 16, 1024, 512, blocks)
-        tiles = [tile for _, tile in kernels.MANY] + [kernels.MOST[128 if blocks else None]]
+        tiles = [tile for _, tile in kernels.MANY]
+        # a token on the left is promised no bits
+        tiles += [tile for tile in [kernels.MOST[128 if blocks else None]] if tile.is_swapped]
         first, *others = (kernels.experts(*args, tile=tile) for tile in tiles)
         assert all(torch.equal(first, other) for other in others)
 
@@ -200,9 +250,30 @@ def test_the_tile_follows_the_rows_of_an_expert() -> None:
 @pytest.mark.parametrize(("tokens", "k", "num"), [(1, 8, 16), (37, 3, 7), (2100, 2, 3)])
 def test_sort(tokens: int, k: int, num: int) -> None:
     chosen = Maker(torch.bfloat16, DEVICE).integers(num, tokens, k)
-    order, counts = kernels.sort(chosen, num)
-    assert torch.equal(order.long(), chosen.flatten().argsort(stable=True))
+    for sort in (row_kernels.sort, row_kernels.sort_many):
+        order, counts = sort(chosen, num)
+        assert torch.equal(order.long(), chosen.flatten().argsort(stable=True))
     assert torch.equal(counts.long(), load(chosen, num))
+
+
+@pytest.mark.parametrize("group", [None, 128])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("tokens", "k"), [(1, 8), (37, 3)])
+def test_rows_are_sorted_and_quantised_in_one_launch(
+    tokens: int, k: int, shared: bool, group: int | None
+) -> None:
+    m = Maker(torch.bfloat16, DEVICE)
+    x, chosen = m(tokens, 384), m.integers(7, tokens, k)
+    order, counts, *quantised = row_kernels.prepare(x, chosen, 7, group, shared)
+    want = chosen.flatten().argsort(stable=True)
+    if shared:
+        own = torch.arange(tokens, device=DEVICE) * (k + 1) + k
+        want = torch.cat((want // k * (k + 1) + want % k, own))
+    assert torch.equal(order.long(), want) and torch.equal(counts.long(), load(chosen, 7))
+    for got, again, body in zip(
+        quantised, row_kernels.quantise(x, group), quantise(x, group), strict=True
+    ):
+        assert torch.equal(got.float(), body.float()) and torch.equal(again.float(), body.float())
 
 
 def test_combine_is_in_slot_order() -> None:
@@ -211,9 +282,9 @@ def test_combine_is_in_slot_order() -> None:
     total = found[:, 0].float() * weights[:, 0, None]
     for i in (1, 2):
         total = total + found[:, i].float() * weights[:, i, None]
-    got = kernels.combine(found, weights, None)
+    got = row_kernels.combine(found, weights, None)
     assert error(got, total) < 2e-3
-    assert error(kernels.combine(found, weights, own), total + own.float()) < 2e-3
+    assert error(row_kernels.combine(found, weights, own), total + own.float()) < 2e-3
     if DEVICE.type == "cpu":
         # the interpreter has no fused multiply-add
         assert torch.equal(got, total.bfloat16())
@@ -288,7 +359,8 @@ def fours(tokens: int, k: int, num: int, width: int, hidden: int) -> tuple[Any, 
 def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     *args, shared = fours(5, 2, 6, 128, 64)
     monkeypatch.setattr(int4, "FEW_TOKENS", 5 if few else 0)
-    for own in (None, shared):
+    alike = tuple(Int4(w.words[0], w.scale[0]) for w in args[3:])
+    for own in (None, shared, alike):
         got, want = kernels.experts(*args, own), vars(op)["body"](*args, own)
         assert error(got, want) < NEAR
 

@@ -108,8 +108,9 @@ def test_streaming(rows: int, inputs: int, outputs: int, tile: Stream4) -> None:
 
 
 def test_the_choice_of_a_kernel() -> None:
-    assert choose(1, 16384, 4096) == Few4(4, per_sm=4, stages=3)
-    assert choose(4, 4096, 1024) == Few4(16, per_sm=2, stages=3)
+    assert choose(1, 16384, 4096) == Few4(16)
+    assert choose(1, 4096, 1024) == Few4(64)
+    assert choose(2, 4096, 4096) == Stream4(64, 16, 4, warps=4, stages=4)
     assert choose(8, 4096, 4096) == Stream4(64, 16, 4, warps=4, stages=4)
     assert choose(64, 16384, 4096) == Stream4(128, 64, 1, warps=8, stages=4)
     assert choose(129, 16384, 4096) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -13,7 +15,7 @@ pytest.importorskip("triton")
 
 from flashling import ops
 from flashling.ops.cases import Maker
-from flashling.ops.lightning import Carry, Grid
+from flashling.ops.lightning import Carry, Grid, spans_triton
 from flashling.ops.lightning import triton as kernels
 from flashling.ops.lightning.triton import Tile
 
@@ -88,6 +90,35 @@ def test_decode(tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     same_carry(carry, want_carry, [t % C + 1 for t in tails])
 
 
+@pytest.mark.parametrize("tile", [PARTED, WHOLE], ids=["parted", "whole"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_decode_of_several_rows(count: int, tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the last sequence has room for two rows
+    tails, slots, heads = [0, 17, 64, 62], [3, 1, 4, 2], 2
+    decay = ops.slopes(heads, 3, 32)
+    q, k, v = rows(len(tails) * count, heads)
+    carry = carried(slots, tails, heads)
+    want_carry, at = doubled(carry), torch.tensor(tails, dtype=torch.int32, device=DEVICE)
+    wide = [x.double() for x in (q, k, v)]
+    want = vars(ops.lightning_decode)["body"](*wide, decay, want_carry, at)
+    single, first = carried(slots, tails, heads), slice(None, None, count)
+    alone = kernels.lightning_decode(q[first], k[first], v[first], decay, single, at, tile=tile)
+    poison(monkeypatch)
+    got = kernels.lightning_decode(q, k, v, decay, carry, at, tile=tile)
+    assert got.isfinite().all() and want.isfinite().all()
+    fits = [n * count + i for n, t in enumerate(tails) for i in range(min(count, C - t % C))]
+    assert error(got[fits], want[fits]) < 1e-2
+    # the rows of a chunk after their step, as a step for each leaves it
+    same_carry(carry, want_carry, [min(t % C + count, C) for t in tails])
+    assert torch.equal(got[first], alone)
+    # what the body means by it: one step after the other
+    other = doubled(carried(slots, tails, heads))
+    for r, held in enumerate((at, at % C + 1)):
+        row = (x[r::count] for x in wide)
+        step = vars(ops.lightning_decode)["body"](*row, decay, other, held)
+        torch.testing.assert_close(want[r::count], step, rtol=0, atol=1e-12)
+
+
 def test_decode_rows_do_not_see_their_company() -> None:
     tails, slots = [5, 64, 30], [0, 1, 2]
     decay = ops.slopes(2, 3, 32)
@@ -116,8 +147,7 @@ def test_decode_is_the_body_of_the_step_that_the_host_plans() -> None:
     assert torch.equal(carry.tail, other.tail)
 
 
-@pytest.mark.parametrize("terms", [1, 2])
-def test_prompts(terms: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
     starts = (0, *accumulate([1, 64, 65, 200]))
     plan, grid = (Grid(starts, (0,) * 4, DEVICE) for _ in range(2))
     q, k, v = rows(starts[-1])
@@ -125,7 +155,7 @@ def test_prompts(terms: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with ops.using("body"):
         want = ops.lightning(*(x.double() for x in (q, k, v)), decay, plan)
     poison(monkeypatch)
-    got = kernels.lightning(q, k, v, decay, grid, terms=terms)
+    got = kernels.lightning(q, k, v, decay, grid)
     assert got.dtype == torch.float32 and error(got, want) < 1e-2
     # a long prompt need not wait for what only the body reads
     assert not {"new_at", "tail_at", "_plan"} & set(vars(grid))
@@ -159,6 +189,27 @@ def test_a_prompt_in_pieces_is_the_prompt() -> None:
     assert torch.equal(torch.cat(outs), want)
     assert torch.equal(carry.state[1], whole.state[1])
     assert torch.equal(carry.tail[1, :, :tail], whole.tail[1, :, :tail])
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 4])
+@pytest.mark.parametrize("is_carried", [False, True], ids=["fresh", "carried"])
+def test_long_prompts(chunks: int, is_carried: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths, tails, slots = [600, 1, 3, 128, 321, 65], [5, 64, 62, 0, 64, 63], [4, 0, 1, 2, 5, 3]
+    tails = tails if is_carried else [0] * len(lengths)
+    starts = (0, *accumulate(lengths))
+    grid, decay = Grid(starts, tuple(tails), DEVICE), ops.slopes(2, 3, 32)
+    how = replace(spans_triton.SPANS, chunks=chunks)
+    monkeypatch.setattr(kernels, "spans", partial(spans_triton.spans, how=how))
+    q, k, v = rows(starts[-1])
+    carry = carried(slots, tails, room=7) if is_carried else None
+    want_carry = carry and doubled(carry)
+    with ops.using("body"):
+        want = ops.lightning(*(x.double() for x in (q, k, v)), decay, grid, want_carry)
+    poison(monkeypatch)
+    got = kernels.lightning(q, k, v, decay, grid, carry)
+    assert grid.most > kernels.WALKED and error(got, want) < 1e-2
+    if carry and want_carry:
+        same_carry(carry, want_carry, grid.left)
 
 
 def test_what_the_kernels_do_not_serve_takes_the_body() -> None:

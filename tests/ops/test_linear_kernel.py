@@ -80,6 +80,18 @@ def test_quantising_is_the_body(
     assert torch.equal(scale, want_scale)
 
 
+@pytest.mark.parametrize(("inputs", "group"), [(96, None), (256, 128), (100, 20)])
+def test_a_program_quantises_several_rows(
+    inputs: int, group: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = Maker(torch.bfloat16, DEVICE)(7, inputs)
+    want, want_scale = quantise(x, group)
+    monkeypatch.setattr(kernels, "ROWS_ALONE", 1)
+    monkeypatch.setattr(kernels, "QUANTISED", 1024)
+    numbers, scale = quantise(x, group)
+    assert torch.equal(numbers.float(), want.float()) and torch.equal(scale, want_scale)
+
+
 def test_quantising_rounds_ties_to_even() -> None:
     # every e4m3 number and every middle of two, in a row whose scale is 1
     every = torch.arange(127, dtype=torch.uint8, device=DEVICE).view(torch.float8_e4m3fn).float()

@@ -11,6 +11,7 @@ pytest.importorskip("triton")
 from flashling import ops
 from flashling.ops.cases import Maker
 from flashling.ops.mla.cases import _paged
+from flashling.ops.mla.heads_triton import FEW_ROWS, by_head
 from flashling.ops.mla.triton import Tile, mla_paged, tile_of
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -43,14 +44,48 @@ def check(arguments: tuple, got: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heads", "dims", "splits"), [(4, EVEN, 1), (4, ODD, 2), (17, ODD, 4), (40, EVEN, 8)]
+    ("heads", "dims", "splits"), [(4, EVEN, 1), (4, ODD, 2), (17, ODD, 3), (40, EVEN, 8)]
 )
 def test_it_is_the_body(heads: int, dims: tuple[int, int, int, int], splits: int) -> None:
     lengths = [1, 16, 17, 50, 48, 3]
     arguments = _paged(Maker(BF16, DEVICE), lengths, heads, dims, 16)
-    rows = tile_of(len(lengths), heads).heads
+    rows = tile_of(len(lengths), heads).columns
     assert rows == (32 if heads > 16 else 16)
     check(arguments, mla_paged(*arguments, tile=Tile(rows, splits, 4, 2)))
+
+
+@pytest.mark.parametrize(("each", "first"), [(1, 0), (2, 0), (4, 0), (3, 1), (1, 1)])
+@pytest.mark.parametrize("tile", [Tile(16, 1, 4, 2), Tile(16, 4, 4, 2), Tile(16, 3, 4, 1, False)])
+def test_several_rows_of_a_sequence(each: int, first: int, tile: Tile) -> None:
+    lengths = [1, 15, 16, 31, 50]
+    arguments = _paged(Maker(BF16, DEVICE), lengths, 12, EVEN, 16, each, first)
+    _, pages, table, seen, *_ = arguments
+    ends = seen + each - 1
+    for row, end in zip(table.tolist(), ends.tolist(), strict=True):
+        if first:
+            pages[row[0], 0] = torch.nan
+        for n, page in enumerate(row):
+            pages[page, max(end - n * 16, 0) :] = torch.nan
+    check(arguments, mla_paged(*arguments, tile=tile))
+    # each row is a single one of a longer sequence
+    q, _, _, _, *rest = arguments
+    got = mla_paged(*arguments, tile=tile)
+    for i in range(each):
+        check((q[i::each], pages, table, seen + i, *rest), got[i::each])
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_in_exact_mode_rows_are_those_of_single_ones(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashling.ops.mla.triton.EXACT_SPLITS", 2)
+    arguments = _paged(Maker(BF16, DEVICE), [1, 63, 64, 130], 4, EVEN, 64, 3, first)
+    q, pages, table, seen, *rest = arguments
+    with ops.exactly():
+        for call in (mla_paged, vars(ops.mla_paged)["body"]):
+            got = call(*arguments)
+            for i in range(3):
+                assert torch.equal(got[i::3], call(q[i::3], pages, table, seen + i, *rest))
 
 
 def test_more_parts_than_pages() -> None:
@@ -88,12 +123,19 @@ def test_the_table_may_be_that_of_all_slots() -> None:
         assert torch.equal(got, call(*arguments))
 
 
-def test_nothing_to_see_gives_zeros() -> None:
-    q, pages, table, lengths, *rest = _paged(Maker(BF16, DEVICE), [5, 20], 4, EVEN, 16)
-    lengths[0] = 0
+@pytest.mark.parametrize("first", [0, 1])
+def test_nothing_to_see_gives_zeros(first: int) -> None:
+    arguments = _paged(Maker(BF16, DEVICE), [5, 20], 4, EVEN, 16, 2, first)
+    lengths = arguments[3]
+    lengths[0] = first
     for call in (mla_paged, vars(ops.mla_paged)["body"]):
-        out = call(q, pages, table, lengths, *rest)
-        assert not out[0].any() and out[1].all()
+        out = call(*arguments)
+        assert not out[0].any() and out[1:].any((1, 2)).all()
+    # nor does the second row
+    lengths[0] = first - 1
+    for call in (mla_paged, vars(ops.mla_paged)["body"]):
+        out = call(*arguments)
+        assert not out[:2].any() and out[2:].any((1, 2)).all()
 
 
 def test_rows_do_not_see_their_company() -> None:
@@ -115,8 +157,23 @@ def test_the_body_is_the_absorbed_form() -> None:
     torch.testing.assert_close(got, want)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 5, FEW_ROWS, FEW_ROWS + 1])
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_a_product_for_each_head(rows: int, is_turned: bool) -> None:
+    make = Maker(BF16, DEVICE)
+    x = make(rows, 3, 40)[..., 8:].transpose(0, 1)
+    weight = make(3, 24, 32).transpose(1, 2) if is_turned else make(3, 32, 24)
+    got, want = by_head(x, weight), x.double() @ weight.double()
+    assert got.shape == want.shape and got.dtype == BF16
+    torch.testing.assert_close(got.double(), want, atol=2e-2, rtol=1e-2)
+    with ops.exactly():
+        torch.testing.assert_close(by_head(x, weight), got, atol=2e-2, rtol=1e-2)
+
+
 def test_the_number_of_parts_fills_the_device() -> None:
-    assert [tile_of(n, 32).splits for n in (1, 2, 4, 64, 256, 4096)] == [128, 64, 32, 2, 2, 2]
+    assert [tile_of(n, 32).splits for n in (1, 2, 3, 16, 64, 4096)] == [128, 66, 44, 8, 2, 2]
+    # four rows are four programs for a part
+    assert [tile_of(n, 4 * 32).splits for n in (1, 2, 4, 64)] == [33, 16, 8, 2]
 
 
 def test_other_kinds_take_the_body_and_wrong_ones_are_refused() -> None:

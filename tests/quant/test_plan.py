@@ -10,13 +10,15 @@ from flashling.quant import FP8, FP8_BLOCK, INT4, INT8, PLANS, Plan
 
 NAMES = {
     "model.word_embeddings.weight": "nano",
-    "lm_head.weight": "nano",
-    "model.layers.0.attention.query_key_value.weight": "fp8 fp8-block int8 nano",
+    "lm_head.weight": "int4-all nano",
+    "model.layers.0.attention.query_key_value.weight": "fp8 fp8-block int8 int4-all nano",
     "model.layers.7.attention.kv_b_proj.weight": "fp8 fp8-block int8 nano",
-    "model.layers.0.mlp.gate_proj.weight": "fp8 fp8-block int8 nano",
+    "model.layers.0.mlp.gate_proj.weight": "fp8 fp8-block int8 int4-all nano",
     "model.layers.1.mlp.gate.weight": "",
-    "model.layers.1.mlp.experts.17.down_proj.weight": "fp8 fp8-block int8 int4 int4-128 nano",
-    "model.layers.1.mlp.shared_experts.up_proj.weight": "fp8 fp8-block int8 nano",
+    "model.layers.1.mlp.experts.17.down_proj.weight": (
+        "fp8 fp8-block int8 int4 int4-128 int4-all nano"
+    ),
+    "model.layers.1.mlp.shared_experts.up_proj.weight": "fp8 fp8-block int8 int4-all nano",
     "model.layers.32.eh_proj.weight": "nano",
 }
 
@@ -34,6 +36,9 @@ def test_what_each_form_stores(form: str) -> None:
     if form == "nano":
         found = [plan.of(n) for n in NAMES]
         assert found.count(INT4) == 1 and found.count(INT8) == 7
+    if form == "int4-all":
+        found = [plan.of(n) for n in NAMES]
+        assert found.count(INT4) == 4 and found.count(INT8) == 1
 
 
 def test_int4_as_published() -> None:

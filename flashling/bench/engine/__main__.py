@@ -1,4 +1,4 @@
-"""`python3 -m flashling.bench.engine [decode] [prefill] [recipes] [NAME=VALUE ...]`: the command
+"""`python3 -m flashling.bench.engine [decode] [prefill] [drafts] [NAME=VALUE ...]`: the command
 `flashling bench engine` on a machine with little beside torch.
 """
 

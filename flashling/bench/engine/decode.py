@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ... import ops
 from ...config import ModelConfig
+from ...engine.cache import Cache
 from ...engine.memory import Costs, Wanted, workspace_bytes
 from ...engine.request import pages_for
 from ...engine.runner import Runner
@@ -105,16 +106,21 @@ def recorded(runner: Runner) -> Callable[[], None]:
     return lambda: runner.step(at)
 
 
-@torch.no_grad()
 def noise(runner: Runner) -> None:
+    """Fill a runner's cache as `fill_noise`."""
+    fill_noise(runner.rows.cache, runner.model.config)
+
+
+@torch.no_grad()
+def fill_noise(cache: Cache, config: ModelConfig) -> None:
     """Fill states, open chunks and pages with what a prompt would have left of random weights:
     keys, values and latents of unit deviation, and the decayed sums of their products.
     """
-    cache, device = runner.rows.cache, runner.device
+    device = cache.state.device
     draw = torch.Generator(device).manual_seed(1)
     for x in (cache.state, cache.tail, cache.pages):
         x.normal_(generator=draw)
-    cache.state.mul_(deviations(runner.model.config).to(device)[:, :, None, None])
+    cache.state.mul_(deviations(config).to(device)[:, :, None, None])
 
 
 def deviations(config: ModelConfig) -> Tensor:
@@ -159,20 +165,25 @@ def skewed(model: Ling, deviation: float) -> Iterator[None]:
             m.bias.copy_(bias)
 
 
-@torch.no_grad()
 def distinct_experts(runner: Runner) -> list[float]:
-    """Of each layer with experts, how many of them the next steps' rows chose: the mean of some."""
+    """Of each layer with experts, how many of them the runner's next steps chose: as `counted`."""
+    at = torch.arange(len(runner.tokens), device=runner.device)
+    return counted(runner.model, lambda: runner.step(at))
+
+
+@torch.no_grad()
+def counted(model: Ling, step: Callable[[], Any]) -> list[float]:
+    """Of each layer with experts, how many of them the rows of some steps chose: the mean."""
     seen: list[int] = []
-    layers = [m for m in runner.model.modules() if isinstance(m, Moe)]
+    layers = [m for m in model.layers.modules() if isinstance(m, Moe)]
 
     def watch(m: Moe, given: tuple[Tensor, ...]) -> None:
         chosen = ops.route(given[0], m.router, m.bias, m.choice)[1]
         seen.append(chosen.unique().numel())
 
     hooks = [m.register_forward_pre_hook(watch) for m in layers]
-    at = torch.arange(len(runner.tokens), device=runner.device)
     for _ in range(COUNTED):
-        runner.step(at)
+        step()
     for hook in hooks:
         hook.remove()
     return [sum(seen[i :: len(layers)]) / COUNTED for i in range(len(layers))]

@@ -15,7 +15,7 @@ from ...model.block import Block
 from ...model.packed import pack
 from ...model.past import Fresh
 from ...model.rotary import Rotary
-from ...quant import FP8, FP8_BLOCK, INT4
+from ...quant import FP8, FP8_BLOCK, INT4, INT8
 from .recipes import RECIPES, Form, Maker, Recipe, fill, place
 
 SCHEMES = {"fp8": FP8, "fp8-block": FP8_BLOCK, "int4": INT4}
@@ -45,8 +45,9 @@ def measure(
 ) -> list[dict[str, Any]]:
     """A row for each recipe: the median relative error of a row after each layer of one group, of
     the final rows, and of their logits the Kullback-Leibler divergence (nats) and the share of
-    rows whose likeliest token is the same. Weights are random in bf16, then quantised; layer
-    after layer, so that one layer in all forms is the most that memory holds.
+    rows whose likeliest token is the same; where the head is packed too, the error of the logits
+    that this alone makes, and what it would be in int8 by channel. Weights are random in bf16,
+    then quantised; layer after layer, so that one layer in all forms is the most that memory holds.
     """
     c = config.with_(num_hidden_layers=config.layer_group_size, num_nextn_predict_layers=0)
     maker = Maker(torch.Generator(device).manual_seed(3), c.num_hidden_layers)
@@ -111,9 +112,10 @@ def _final(
         return ops.add_norm(s.x, s.delta, norm, eps)[1]
 
     want = hidden(streams["bf16"])
-    logits = ops.linear(want, head).float().log_softmax(-1)
+    plain = ops.linear(want, head).float()
+    logits = plain.log_softmax(-1)
     heads: dict[Form, Weight] = {"bf16": head}
-    rows = []
+    rows = list[dict[str, Any]]()
     for name, s in streams.items():
         form = s.recipe.head
         if form not in heads:
@@ -128,4 +130,9 @@ def _final(
                 "same_token": float((logits.argmax(-1) == found.argmax(-1)).float().mean()),
             }
         )
+        if form != "bf16":
+            eight = INT8.unpack(INT8.pack(head), torch.bfloat16)
+            alone = {form: heads[form], "int8": eight}
+            apart = {n: _apart(ops.linear(want, w).float(), plain) for n, w in alone.items()}
+            rows[-1]["head"] = apart
     return rows

@@ -59,9 +59,9 @@ class Reader:
         if first == 0:
             self.cache.clear(0)
         # a full chunk stays open until its next row
-        s.done, s.base = first, max(first - 1, 0) // ops.CHUNK * ops.CHUNK
+        s.base = max(first - 1, 0) // ops.CHUNK * ops.CHUNK
         batch = Batch.pack([tokens], first=[first], device=self.model.head.device)
-        return self.model(batch, Paged(self.cache, batch, [s]))[-1:]
+        return self.model(batch, Paged(self.cache, batch, [s], [first]))[-1:]
 
 
 class Prompt:

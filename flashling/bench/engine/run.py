@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from ...model.ling import Ling
-from . import decode, errors, memory, prefill, timing
+from . import decode, drafts, errors, memory, prefill, timing
 from .plan import Plan, read
 from .recipes import RECIPES, random_model, recipe_of
 
 Row = dict[str, Any]
 # what tells the rows of a part apart
-KEYS = ("recipe", "batch", "context", "routing", "tokens")
+KEYS = ("recipe", "batch", "context", "routing", "tokens", "drafts", "forced")
 # batches and prompts of which a trace is taken
 TRACED = 3
 # experts' biases: as they are at the start of a training, and spread
@@ -124,6 +124,19 @@ def run_prefill(bench: Bench) -> None:
         bench.measure("prefill", {"tokens": tokens}, short, call)
 
 
+def run_drafts(bench: Bench) -> None:
+    """Steps with drafts of an MTP layer by batch and drafts, at the first context."""
+    with drafts.with_mtp(bench.model, recipe_of(bench.plan.recipe)) as model:
+        free, context = bench.free(), bench.plan.contexts[0]
+        for batch, more in bench.cells(bench.plan.batches, drafts.DRAFTS):
+            if batch * (1 + more) > drafts.MOST:
+                continue
+            cell = decode.Cell(batch, context)
+            row = {**asdict(cell), "drafts": more}
+            call = partial(drafts.measure, model, cell, more)
+            bench.measure("drafts", row, drafts.missing(model, cell, more, free), call)
+
+
 def run_trace(bench: Bench) -> None:
     """One step and one prompt by op, of those that are most telling."""
     free, context = bench.free(), bench.plan.contexts[0]
@@ -157,6 +170,7 @@ PARTS: dict[str, Part] = {
     "recipes": run_recipes,
     "decode": run_decode,
     "prefill": run_prefill,
+    "drafts": run_drafts,
     "trace": run_trace,
 }
 

@@ -16,7 +16,8 @@ from ..linear import Int4, Weight, linear
 from ..linear import int4_triton as fours
 from . import swiglu
 from .int4_triton import Tile4, grouped
-from .triton import combine
+from .many_triton import SHARED_TOKENS
+from .rows_triton import combine
 
 # beyond so many tokens some experts would be read twice, which costs more than sorting
 FEW_TOKENS = 16
@@ -45,9 +46,24 @@ def experts(
         outs = [streamed(rows, own, gate_up, down) for rows, own in parts]
         found = outs[0] if len(outs) == 1 else torch.cat(outs)
     else:
-        found = grouped(x, chosen, gate_up, down, choose(chosen.numel() / len(down.words)))
+        tile, k = choose(chosen.numel() / len(down.words)), chosen.shape[1]
+        own = _one_more(len(x), gate_up, down, shared)
+        found = grouped(x, chosen, gate_up, down, tile, own)
+        if own:
+            return combine(found[:, :k], weights, found[:, k])
     own = None if shared is None else linear(swiglu(linear(x, shared[0])), shared[1])
     return combine(found, weights, own)
+
+
+def _one_more(
+    tokens: int, gate_up: Int4, down: Int4, shared: tuple[Weight, Weight] | None
+) -> tuple[Int4, Int4] | None:
+    """The shared expert, if it may go with the routed ones."""
+    first, second = shared or (None, None)
+    if tokens > SHARED_TOKENS or not (isinstance(first, Int4) and isinstance(second, Int4)):
+        return None
+    alike = first.shape == gate_up.shape[1:] and second.shape == down.shape[1:]
+    return (first, second) if alike else None
 
 
 def streamed(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4) -> Tensor:

@@ -20,7 +20,8 @@ from ..linear import Int4
 from ..linear.int4_triton import BLOCK, GROUP, _add_product, _input, arranged
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
-from .triton import _find, sort
+from .many_triton import _find_any, _weight
+from .rows_triton import sort
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,22 @@ def _rows(at, first, is_row, WIDTH: tl.constexpr, MORE: tl.constexpr):
     return tl.load(at + first, mask=mask, other=0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def _gate_up(
     x,
     order,
     counts,
     words,
     scale,
+    shared_words,
+    shared_scale,
     hidden,
     NUM,
+    tokens,
     D: tl.constexpr,
     F: tl.constexpr,
     SLOTS: tl.constexpr,
+    SHARED: tl.constexpr,
     NUM_PAD: tl.constexpr,
     TOKENS: tl.constexpr,
     ROWS: tl.constexpr,
@@ -76,17 +81,20 @@ def _gate_up(
     WIDE: tl.constexpr = (D + BLOCK - 1) // BLOCK * BLOCK
     OUT: tl.constexpr = (F + BLOCK - 1) // BLOCK * BLOCK
     wait_for_inputs()
-    expert, first, end = _find(counts, tl.program_id(0) // tiles, NUM, TOKENS, NUM_PAD)
+    tile = tl.program_id(0) // tiles
+    expert, first, end = _find_any(counts, tile, NUM, tokens, SLOTS, SHARED, TOKENS, NUM_PAD)
     if first >= end:
         return
+    own = 2 * F * (D // 8), 2 * F * (D // GROUP)
+    w, s = _weight(words, scale, shared_words, shared_scale, expert, NUM, own[0], own[1], SHARED)
     pairs = first + tl.arange(0, TOKENS)
-    token = tl.load(order + tl.minimum(pairs, end - 1)) // SLOTS
+    token = tl.load(order + tl.minimum(pairs, end - 1)) // (SLOTS + SHARED)
     column = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
     rows = _input(column)
-    row = expert.to(tl.int64) * (2 * F) + tl.minimum(rows, F - 1)[:, None]
+    row = tl.minimum(rows, F - 1)[:, None]
     x_at = x + token.to(tl.int64)[:, None] * WIDE + tl.arange(0, K)[None, :]
-    w_at = words + row * (D // 8) + tl.arange(0, K // 8)[None, :]
-    s_at = scale + row * (D // GROUP) + tl.arange(0, K // GROUP)[None, :]
+    w_at = w + row * (D // 8) + tl.arange(0, K // 8)[None, :]
+    s_at = s + row * (D // GROUP) + tl.arange(0, K // GROUP)[None, :]
     gate = tl.zeros((ROWS, TOKENS), tl.float32)
     up = tl.zeros((ROWS, TOKENS), tl.float32)
     for k in range(0, D, K):
@@ -100,17 +108,22 @@ def _gate_up(
     tl.store(at, found, mask=(pairs < end)[:, None] & (column < OUT)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def _down(
     x,
     order,
     counts,
     words,
     scale,
+    shared_words,
+    shared_scale,
     out,
     NUM,
+    tokens,
     D: tl.constexpr,
     F: tl.constexpr,
+    SLOTS: tl.constexpr,
+    SHARED: tl.constexpr,
     NUM_PAD: tl.constexpr,
     TOKENS: tl.constexpr,
     ROWS: tl.constexpr,
@@ -119,17 +132,21 @@ def _down(
     """out [P, D] in the pairs' own order, from x [P, F] in sorted order, its columns in theirs."""
     tiles: tl.constexpr = (D + ROWS - 1) // ROWS
     WIDE: tl.constexpr = (F + BLOCK - 1) // BLOCK * BLOCK
-    wait_for_inputs()
-    expert, first, end = _find(counts, tl.program_id(0) // tiles, NUM, TOKENS, NUM_PAD)
+    # the pairs were sorted before the kernel that is waited for below
+    tile = tl.program_id(0) // tiles
+    expert, first, end = _find_any(counts, tile, NUM, tokens, SLOTS, SHARED, TOKENS, NUM_PAD)
     if first >= end:
         return
+    own = D * (F // 8), D * (F // GROUP)
+    w, s = _weight(words, scale, shared_words, shared_scale, expert, NUM, own[0], own[1], SHARED)
     pairs = first + tl.arange(0, TOKENS)
     place = tl.minimum(pairs, end - 1)
     rows = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
-    row = expert.to(tl.int64) * D + tl.minimum(rows, D - 1)[:, None]
+    row = tl.minimum(rows, D - 1)[:, None]
     x_at = x + place.to(tl.int64)[:, None] * WIDE + tl.arange(0, K)[None, :]
-    w_at = words + row * (F // 8) + tl.arange(0, K // 8)[None, :]
-    s_at = scale + row * (F // GROUP) + tl.arange(0, K // GROUP)[None, :]
+    w_at = w + row * (F // 8) + tl.arange(0, K // 8)[None, :]
+    s_at = s + row * (F // GROUP) + tl.arange(0, K // GROUP)[None, :]
+    wait_for_inputs()
     total = tl.zeros((ROWS, TOKENS), tl.float32)
     for k in range(0, F, K):
         part = _rows(x_at, k, pairs < end, WIDE, WIDE % K != 0)
@@ -140,29 +157,44 @@ def _down(
     tl.store(at, found, mask=(pairs < end)[:, None] & (rows < D)[None, :])
 
 
-def grouped(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4, tile: Tile4) -> Tensor:
+def grouped(
+    x: Tensor,
+    chosen: Tensor,
+    gate_up: Int4,
+    down: Int4,
+    tile: Tile4,
+    shared: tuple[Int4, Int4] | None = None,
+) -> Tensor:
     """x [T, D] bfloat16 through the experts chosen [T, k] int64, of gate_up [E, 2F, D] and down
-    [E, D, F]: [T, k, D] in x's dtype.
+    [E, D, F]: [T, k, D] in x's dtype. shared: an expert of their shapes that all tokens visit in a
+    slot more, after the k.
     """
     (num, width, hidden), (tokens, k) = down.shape, chosen.shape
-    parts = gate_up.words, gate_up.scale, down.words, down.scale
-    assert all(p.is_contiguous() for p in (chosen, *parts))
-    order, counts = sort(chosen, num)
+    slots, has_shared = k + (shared is not None), shared is not None
+    first, second = shared or (gate_up, down)
+    weights = gate_up, first, down, second
+    assert chosen.is_contiguous()
+    assert all(w.words.is_contiguous() and w.scale.is_contiguous() for w in weights)
+    order, counts = sort(chosen, num, has_shared)
     # each expert with a pair has one tile, and one more for each further `tile.tokens`
     most = min(num, tokens * k)
     tiles = most + (tokens * k - most) // tile.tokens
-    facts = {"NUM": num, "D": width, "F": hidden, "NUM_PAD": triton.next_power_of_2(num)}
-    facts |= {"TOKENS": tile.tokens, "K": tile.inputs}
+    tiles += has_shared * triton.cdiv(tokens, tile.tokens)
+    facts = {"D": width, "F": hidden, "SLOTS": k, "SHARED": int(has_shared)}
+    facts |= {"NUM_PAD": triton.next_power_of_2(num), "TOKENS": tile.tokens, "K": tile.inputs}
     facts |= {"num_warps": tile.warps, "num_stages": tile.stages, **OVERLAP}
     deep = triton.cdiv(hidden, BLOCK.value) * BLOCK.value
-    between, found = x.new_empty(tokens * k, deep), x.new_empty(tokens, k, width)
+    between, found = x.new_empty(tokens * slots, deep), x.new_empty(tokens, slots, width)
     _gate_up[(tiles * triton.cdiv(hidden, tile.gate_up),)](
-        *(arranged(x), order, counts, gate_up.words, gate_up.scale, between),
-        SLOTS=k,
+        *(arranged(x), order, counts, gate_up.words, gate_up.scale, first.words, first.scale),
+        *(between, num, tokens),
         ROWS=tile.gate_up,
         **facts,
     )
     _down[(tiles * triton.cdiv(width, tile.down),)](
-        *(between, order, counts, down.words, down.scale, found), ROWS=tile.down, **facts
+        *(between, order, counts, down.words, down.scale, second.words, second.scale),
+        *(found, num, tokens),
+        ROWS=tile.down,
+        **facts,
     )
     return found

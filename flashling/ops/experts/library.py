@@ -7,7 +7,7 @@ from torch import Tensor, int32
 
 from ..linear import FLOAT8, Fp8, Weight, linear, quantise
 from . import swiglu
-from .triton import combine, sort
+from .rows_triton import combine, sort
 
 
 def experts_library(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import accumulate
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ...batch import sent
 from ..exact import is_exact, matmul
 from ..op import op, wide
-
-CHUNK = 64
+from .grid import CHUNK, Grid
 
 
 def slopes(heads: int, layer: int, layers: int, offset: int = 0) -> Tensor:
@@ -30,86 +26,6 @@ def slopes(heads: int, layer: int, layers: int, offset: int = 0) -> Tensor:
 
     factor = 1 - (layer - offset) / max(layers - 1, 1) + 1e-5
     return torch.tensor(alibi(heads), dtype=torch.float32) * factor
-
-
-@dataclass
-class Grid:
-    """Where the rows of a ragged step lie on the chunk grid of their own sequences.
-
-    Sequence n has `tails[n]` earlier rows in its open chunk (0 for a fresh one) before its new
-    rows. Chunks of all sequences are numbered end to end, those of one sequence in order. What
-    only the body or only the kernels read is made when it is asked for.
-    """
-
-    starts: tuple[int, ...]
-    tails: tuple[int, ...]
-    device: torch.device
-    chunk: int = CHUNK
-    num_chunks: int = 0
-    # the last chunk of each sequence, and how many rows stand in it
-    last: list[int] = field(default_factory=list)
-    left: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        c = self.chunk
-        lengths = [b - a for a, b in zip(self.starts, self.starts[1:], strict=False)]
-        self._rows = [t + n for t, n in zip(self.tails, lengths, strict=True)]
-        self._counts = [-(-r // c) for r in self._rows]
-        self._first = [0, *accumulate(self._counts)]
-        self.num_chunks = self._first[-1]
-        self.last = [f - 1 for f in self._first[1:]]
-        self.left = [r - (n - 1) * c for r, n in zip(self._rows, self._counts, strict=True)]
-
-    @cached_property
-    def device_starts(self) -> Tensor:
-        """`starts` as [N + 1] int32 on the device."""
-        return sent(self.starts, self.device).int()
-
-    @cached_property
-    def device_tails(self) -> Tensor:
-        """`tails` as [N] int32 on the device."""
-        return sent(self.tails, self.device).int()
-
-    @cached_property
-    def new_at(self) -> Tensor:
-        """Place of each new row in the [num_chunks * chunk] grid."""
-        rows = zip(self._first, self.tails, self._rows, strict=False)
-        at = [torch.arange(f * self.chunk + t, f * self.chunk + r) for f, t, r in rows]
-        return torch.cat(at).to(self.device)
-
-    @cached_property
-    def tail_at(self) -> Tensor:
-        """Place of each earlier row of an open chunk in the grid."""
-        tails = zip(self._first, self.tails, strict=False)
-        at = [torch.arange(f * self.chunk, f * self.chunk + t) for f, t in tails]
-        return torch.cat(at).to(self.device)
-
-    @property
-    def steps(self) -> list[tuple[Tensor | None, Tensor]]:
-        """Step j: which of step j - 1's sequences go on, and the chunks they have just closed."""
-        return self._plan[0]
-
-    @property
-    def order(self) -> Tensor:
-        """The order that turns the states of all steps, end to end, into chunk order."""
-        return self._plan[1]
-
-    @cached_property
-    def _plan(self) -> tuple[list[tuple[Tensor | None, Tensor]], Tensor]:
-        counts, first = self._counts, self._first
-        going = list(range(len(counts)))
-        order = [first[n] for n in going]
-        steps: list[tuple[Tensor | None, Tensor]] = []
-        for j in range(1, max(counts)):
-            still = [i for i, n in enumerate(going) if counts[n] > j]
-            keep = None if len(still) == len(going) else torch.tensor(still, device=self.device)
-            going = [going[i] for i in still]
-            closed = [first[n] + j - 1 for n in going]
-            order += [f + 1 for f in closed]
-            steps.append((keep, torch.tensor(closed, device=self.device)))
-        inverse = torch.empty(len(order), dtype=torch.int64)
-        inverse[torch.tensor(order)] = torch.arange(len(order))
-        return steps, inverse.to(self.device)
 
 
 @dataclass
@@ -166,15 +82,22 @@ def lightning(
 def lightning_decode(
     q: Tensor, k: Tensor, v: Tensor, decay: Tensor, carry: Carry, tails: Tensor
 ) -> Tensor:
-    """`lightning` for one new row of each of N sequences, planned on the device alone.
+    """`lightning` for R new rows of each of N sequences, planned on the device alone.
 
-    q, k [N, H, K], v [N, H, V], decay [H] float32, tails [N] int32: the rows that each slot's open
-    chunk holds, up to all C of them -> o [N, H, V] in float32 (float64 stays).
+    q, k [N * R, H, K], v [N * R, H, V], a sequence's rows end to end; decay [H] float32; tails [N]
+    int32: the rows that each slot's open chunk holds before them, up to all C of it, which are
+    then folded -> o [N * R, H, V] in float32 (float64 stays). A row past the end of the open chunk
+    is not kept, and its o, though finite, means nothing.
     """
     s = decay.to(q.device, wide(q).dtype)
-    chunk = carry.tail.shape[2]
+    chunk, rows = carry.tail.shape[2], len(q) // len(tails)
     _fold(carry, carry.slots, s, tails == chunk)
-    return _replay(q, k, v, s, carry, tails % chunk, carry.slots, chunk)
+    at = (tails % chunk)[:, None] + torch.arange(rows, device=q.device)
+    # such a row is one more time the last that fits
+    past = (at - chunk + 1).clamp(min=0).flatten()
+    inside = torch.arange(len(q), device=q.device) - past
+    q, k, v = (x.index_select(0, inside) for x in (q, k, v))
+    return _replay(q, k, v, s, carry, at.clamp(max=chunk - 1), carry.slots, chunk)
 
 
 def _one_row_each(q: Tensor, k: Tensor, v: Tensor, s: Tensor, grid: Grid, carry: Carry) -> Tensor:
@@ -185,7 +108,8 @@ def _one_row_each(q: Tensor, k: Tensor, v: Tensor, s: Tensor, grid: Grid, carry:
     at = [t % grid.chunk for t in grid.tails]
     # a lone sequence, the common case of a chat, is read in place
     one = slice(int(carry.slots[0]), int(carry.slots[0]) + 1) if len(q) == 1 else carry.slots
-    return _replay(q, k, v, s, carry, torch.tensor(at, device=q.device), one, max(at) + 1)
+    places = torch.tensor(at, device=q.device)[:, None]
+    return _replay(q, k, v, s, carry, places, one, max(at) + 1)
 
 
 def _replay(
@@ -198,19 +122,20 @@ def _replay(
     slots: Tensor | slice,
     end: int,
 ) -> Tensor:
-    """Row `at` [N] of the open chunks, without the rows that a decode step does not ask for; of
-    the tails in `slots` the first `end` rows are read.
+    """Rows `at` [N, R] of the open chunks, without the rows that a decode step does not ask for;
+    of the tails in `slots` the first `end` rows are read.
     """
-    carry.tail[carry.slots, 0, at] = k
-    carry.tail[carry.slots, 1, at] = v
+    q, k, v = (x.unflatten(0, at.shape) for x in (q, k, v))
+    carry.tail[carry.slots[:, None], 0, at] = k
+    carry.tail[carry.slots[:, None], 1, at] = v
     keys, values = wide(carry.tail[slots, :, :end]).transpose(2, 3).unbind(1)  # [N, H, C, K]
-    ahead = at[:, None, None] - torch.arange(end, device=q.device)  # [N, 1, C]
-    mask = torch.exp(-s[:, None] * ahead.clamp(min=0)).masked_fill(ahead < 0, 0)
-    row = wide(q)[:, :, None]
-    scores = (row @ keys.mT) * mask[:, :, None]
-    reach = torch.exp(-s * (at[:, None] + 1))[..., None, None]
-    out = wide(scores.to(v.dtype)) @ values + (row @ carry.state[slots].to(row.dtype)) * reach
-    return out[:, :, 0] * q.shape[-1] ** -0.5
+    ahead = at[:, None, :, None] - torch.arange(end, device=q.device)  # [N, 1, R, C]
+    mask = torch.exp(-s[:, None, None] * ahead.clamp(min=0)).masked_fill(ahead < 0, 0)
+    rows = wide(q).transpose(1, 2)  # [N, H, R, K]
+    scores = (rows @ keys.mT) * mask
+    reach = torch.exp(-s[:, None] * (at[:, None] + 1))[..., None]  # [N, H, R, 1]
+    out = wide(scores.to(v.dtype)) @ values + (rows @ carry.state[slots].to(rows.dtype)) * reach
+    return out.transpose(1, 2).flatten(0, 1) * q.shape[-1] ** -0.5
 
 
 def _fold(carry: Carry, slots: Tensor, s: Tensor, full: Tensor | None = None) -> None:

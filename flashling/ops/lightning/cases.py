@@ -28,10 +28,12 @@ def _carried(m: Maker, lengths: list[int], tails: list[int], heads: int, width: 
     return q, k, v, slopes(heads, 3, 32).to(m.device), grid, carry
 
 
-def _rows(m: Maker, sequences: int, heads: int, width: int):
-    # open chunks of every length, full ones among them, as in a batch that runs for a while
+def _rows(m: Maker, sequences: int, heads: int, width: int, rows: int = 1):
+    # open chunks of every length that leaves room, full ones among them, as in a batch that runs
+    # for a while
     tails = [n * 37 % (CHUNK + 1) for n in range(sequences)]
-    q, k, v, decay, _, carry = _carried(m, [1] * sequences, tails, heads, width)
+    tails = [CHUNK if t + rows > CHUNK else t for t in tails]
+    q, k, v, decay, _, carry = _carried(m, [rows] * sequences, tails, heads, width)
     return q, k, v, decay, carry, torch.tensor(tails, dtype=torch.int32, device=m.device)
 
 
@@ -44,10 +46,15 @@ cases = [
     Case(lightning, "mixed_wide", lambda m: _carried(m, [1, 3, 200], [64, 62, 5], 2, 64)),
     Case(lightning_decode, "toy", lambda m: _rows(m, 5, 4, 16)),
     Case(lightning_decode, "wide", lambda m: _rows(m, 5, 2, 64)),
+    Case(lightning_decode, "drafts", lambda m: _rows(m, 5, 2, 64, 3)),
     Case(lightning, "prefill_8k", lambda m: _fresh(m, [8192], 32, 128), "full"),
     Case(lightning, "go_on_8k", lambda m: _carried(m, [2048] * 4, [0, 64, 1, 30], 32, 128), "full"),
     *(
         Case(lightning_decode, f"rows_{n}", lambda m, n=n: _rows(m, n, 32, 128), "full")
         for n in (1, 4, 16, 64, 256)
+    ),
+    *(
+        Case(lightning_decode, f"drafts_{n}", lambda m, n=n: _rows(m, n, 32, 128, 4), "full")
+        for n in (1, 16, 64)
     ),
 ]

@@ -1,16 +1,12 @@
-"""Lightning attention in Triton for serving in bfloat16: whole prompts, and one row at a time.
+"""Lightning attention in Triton for serving in bfloat16: short prompts, and a few rows at a time.
 
-Both keep the state in float32 registers and fold a chunk in the same way: values, faded in
-float32, enter the product as two bfloat16 numbers each (16 bits), so that what is carried for
-thousands of chunks is not rounded to 8. In exact mode a single row too is a short prompt.
+Both keep the state in float32 registers. In exact mode a single row too is a short prompt, and a
+long one is walked like a short one.
 """
 # a launch takes more than the kernel's own parameters, and a kernel's language has no types
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
@@ -23,33 +19,18 @@ from ..rounding import dot
 from . import Carry, Grid
 from . import lightning as chunks_op
 from . import lightning_decode as decode_op
-
-# a product has at least a warp group's 64 rows: a 16-row tile was once compiled into accesses
-# outside of its shared memory
-LEAST = 64
-
-
-@dataclass(frozen=True)
-class Tile:
-    """How a kernel is cut: columns of the values and the state that a program holds at a time,
-    its warps, the stages of its loads, the registers of a thread at most, and up to how many
-    programs the columns of a head are shared out.
-    """
-
-    columns: int
-    warps: int
-    stages: int = 1
-    registers: int | None = None
-    programs: int = 0
-
+from .shared_triton import LEAST, Rows, Tile, folded, interpreted, keep, kept_of
+from .spans_triton import spans
 
 # Triton 3.6 compiles tiles of 32 columns into reads outside of the shared memory; with 4 warps
 # registers spill
 PREFILL = Tile(columns=64, warps=8, stages=4)
-# with 128 registers four programs are resident, each asking for up to 36 KB at once. Up to eight
+# chunks of the longest sequence that are walked rather than shared out in spans
+WALKED = 4
+# with 128 registers two programs are resident, each asking for up to 96 KB at once. Up to eight
 # programs for a multiprocessor the columns of a head are shared out; more would only read the keys
 # more often.
-DECODE = Tile(columns=32, warps=4, registers=128, programs=1024)
+DECODE = Tile(columns=32, warps=8, registers=128, programs=1024)
 
 
 def lightning(
@@ -61,67 +42,54 @@ def lightning(
     carry: Carry | None = None,
     *,
     tile: Tile = PREFILL,
-    terms: int = 1,
 ) -> Tensor:
     """As the op, in bfloat16 and without a gradient; otherwise the body.
 
-    In the product with q an entry of the state is `terms` bfloat16 numbers, 1 or 2 (8 or 16 bits).
+    Short prompts are walked; longer ones are shared out in spans, but not in exact mode: where
+    spans begin depends on where a prompt was cut, and the last bits of its states with them.
+    In the product with q an entry of the state is a bfloat16 number.
     """
     if not _serves(q, k, v, grid.chunk, carry):
         return vars(chunks_op)["body"](q, k, v, decay, grid, carry)
     if carry is not None and len(q) == len(grid.tails) and not is_exact():
         return lightning_decode(q, k, v, decay, carry, grid.device_tails)
     tails = None if carry is None else grid.device_tails
-    return _prompts((q, k, v), decay, (grid.device_starts, tails, grid.chunk), carry, tile, terms)
+    rows = Rows(q, k, v, grid.device_starts[:-1], grid.device_ends, tails, grid.chunk)
+    if is_exact() or grid.most <= WALKED:
+        return _walked(rows, decay, carry, tile)
+    return spans(rows, decay, (grid.device_first, grid.device_owners), carry)
 
 
-def _prompts(
-    rows: tuple[Tensor, Tensor, Tensor],
-    decay: Tensor,
-    grid: tuple[Tensor, Tensor | None, int],
-    carry: Carry | None,
-    tile: Tile,
-    terms: int,
-) -> Tensor:
-    """`lightning` of rows q, k, v on a grid: starts [N + 1] and tails [N] on the device, chunk."""
-    (q, k, v), (starts, tails, c) = rows, grid
-    _, heads, width = v.shape
-    sequences, columns = len(starts) - 1, min(tile.columns, width)
-    out = v.new_empty(v.shape, dtype=torch.float32)
-    kept = _kept(carry, tails)
-    _prefill[(sequences * heads * (width // columns),)](
-        q,
-        k,
-        v,
-        decay.to(q.device),
+def _walked(rows: Rows, decay: Tensor, carry: Carry | None, tile: Tile = PREFILL) -> Tensor:
+    """`lightning` of rows by one program a sequence, head and slice of the columns. Rows that no
+    sequence has are not written.
+    """
+    _, heads, width = rows.v.shape
+    columns = min(tile.columns, width)
+    out = rows.v.new_empty(rows.v.shape, dtype=torch.float32)
+    _prefill[(len(rows.starts) * heads * (width // columns),)](
+        rows.q,
+        rows.k,
+        rows.v,
+        decay.to(rows.q.device),
         out,
-        starts,
-        *kept,
-        q.shape[-1] ** -0.5,
-        *(x.stride(i) for x in (q, k, v) for i in (0, 1)),
+        rows.starts,
+        rows.ends,
+        *kept_of(carry, rows.tails),
+        rows.q.shape[-1] ** -0.5,
+        *rows.strides(),
         heads,
-        c,
-        q.shape[-1],
+        rows.chunk,
+        rows.q.shape[-1],
         width,
         columns,
-        terms,
-        _interpreted(),
+        interpreted(),
         num_warps=tile.warps,
         num_stages=tile.stages,
         maxnreg=tile.registers,
     )
     if carry is not None:
-        _keep[(sequences, c)](
-            k,
-            v,
-            starts,
-            *kept[1:],
-            *(x.stride(i) for x in (k, v) for i in (0, 1)),
-            heads,
-            triton.next_power_of_2(heads),
-            c,
-            width,
-        )
+        keep(rows, carry)
     return out
 
 
@@ -137,16 +105,15 @@ def lightning_decode(
 ) -> Tensor:
     """As the op, in bfloat16 and without a gradient; otherwise the body.
 
-    The state meets q in float32. No row's bits depend on how many sequences there are: the same
-    compiled program takes one slice of the columns, or several in turn.
+    The state meets q in float32. No row's bits depend on how many sequences there are: a program
+    takes one slice of the columns, or several, each in the same way.
     """
     chunk = carry.tail.shape[2]
     if not _serves(q, k, v, chunk, carry):
         return vars(decode_op)["body"](q, k, v, decay, carry, tails)
-    sequences, heads, width = v.shape
     if is_exact():
-        starts = torch.arange(sequences + 1, dtype=torch.int32, device=q.device)
-        return _prompts((q, k, v), decay, (starts, tails, chunk), carry, PREFILL, 1)
+        return _exact_rows(q, k, v, decay, carry, tails)
+    (_, heads, width), sequences = v.shape, len(tails)
     columns = min(tile.columns, width)
     parts = width // columns
     while parts > 1 and sequences * heads * parts > tile.programs:
@@ -158,22 +125,37 @@ def lightning_decode(
         v,
         decay.to(q.device),
         out,
-        *_kept(carry, tails),
+        *kept_of(carry, tails),
         q.shape[-1] ** -0.5,
-        parts,
         *(x.stride(i) for x in (q, k, v) for i in (0, 1)),
         heads,
         chunk,
         q.shape[-1],
         width,
         columns,
-        _interpreted(),
+        width // columns // parts,
+        len(q) // sequences,
+        interpreted(),
         num_warps=tile.warps,
         num_stages=tile.stages,
         maxnreg=tile.registers,
         **OVERLAP,
     )
     return out
+
+
+def _exact_rows(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, carry: Carry, tails: Tensor
+) -> Tensor:
+    """Decode's rows as short prompts, each of those that fit into its open chunk."""
+    chunk, rows = carry.tail.shape[2], len(q) // len(tails)
+    starts = torch.arange(0, len(q), rows, dtype=torch.int32, device=q.device)
+    fitting = (chunk - tails % chunk).clamp(max=rows)
+    out = _walked(Rows(q, k, v, starts, starts + fitting, tails, chunk), decay, carry)
+    if rows == 1:
+        return out
+    past = torch.arange(rows, device=q.device) >= fitting[:, None]
+    return out.masked_fill_(past.view(-1, 1, 1), 0)
 
 
 def _serves(q: Tensor, k: Tensor, v: Tensor, chunk: int, carry: Carry | None) -> bool:
@@ -195,47 +177,12 @@ def _serves(q: Tensor, k: Tensor, v: Tensor, chunk: int, carry: Carry | None) ->
     return True
 
 
-def _kept(carry: Carry | None, tails: Tensor | None) -> tuple[Any, ...]:
-    """A carry as the kernels take it: the state's tensor first, the strides last."""
-    if carry is None or tails is None:
-        return (None,) * 4 + (0,) * 6
-    where = carry.state.stride()[:2], carry.tail.stride()[:4]
-    slots = carry.slots.contiguous()
-    return carry.state, carry.tail, slots, tails.contiguous(), *where[0], *where[1]
-
-
-def _interpreted() -> bool:
-    """Triton's interpreter multiplies the bits of bfloat16 operands: there they are widened."""
-    return triton.knobs.runtime.interpret
-
-
 @triton.jit
-def _two(x):
-    """x as the sum of two bfloat16 numbers."""
-    high = x.to(tl.bfloat16)
-    return high, (x - high.to(tl.float32)).to(tl.bfloat16)
-
-
-@triton.jit
-def _folded(state, k, v, s, C: tl.constexpr, WIDE: tl.constexpr):
-    """The state [K, W] after a chunk of keys k [C, K] and values v [C, W]."""
-    back = C - 1 - tl.arange(0, C)
-    # the values fade, not the keys: a slice of them is the smaller tile to convert
-    high, low = _two(v.to(tl.float32) * tl.exp(-s * back)[:, None])
-    state = state * tl.exp(-s * C)
-    state = dot(tl.trans(k), low, state, WIDE)
-    return dot(tl.trans(k), high, state, WIDE)
-
-
-@triton.jit
-def _outputs(q, k, v, state, s, C: tl.constexpr, TERMS: tl.constexpr, WIDE: tl.constexpr):
+def _outputs(q, k, v, state, s, C: tl.constexpr, WIDE: tl.constexpr):
     """Rows [C, W] of a chunk from its q, k [C, K], v [C, W] and the state before it."""
     n = tl.arange(0, C)
-    high, low = _two(state)
     total = tl.zeros([C, v.shape[1]], tl.float32)
-    if TERMS == 2:
-        total = dot(q, low, total, WIDE)
-    total = dot(q, high, total, WIDE) * tl.exp(-s * (n + 1))[:, None]
+    total = dot(q, state.to(tl.bfloat16), total, WIDE) * tl.exp(-s * (n + 1))[:, None]
     ahead = n[:, None] - n[None, :]
     scores = dot(q, tl.trans(k), tl.zeros([C, C], tl.float32), WIDE)
     scores *= tl.where(ahead >= 0, tl.exp(-s * ahead), 0.0)
@@ -264,6 +211,7 @@ def _prefill(
     decay,
     out,
     starts,
+    ends,
     state,
     tail,
     slots,
@@ -286,7 +234,6 @@ def _prefill(
     K: tl.constexpr,
     V: tl.constexpr,
     WIDTH: tl.constexpr,
-    TERMS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
     """One program per sequence, head and WIDTH columns; it walks the chunks with its slice of the
@@ -299,7 +246,7 @@ def _prefill(
     n, i, w = tl.arange(0, C)[:, None], tl.arange(0, K), part * WIDTH + tl.arange(0, WIDTH)
     s = tl.load(decay + h)
     start = tl.load(starts + sequence)
-    rows = tl.load(starts + sequence + 1) - start
+    rows = tl.load(ends + sequence) - start
     held = 0
     k_kept = None
     v_kept = None
@@ -332,22 +279,22 @@ def _prefill(
             qc, kc, vc = _open(
                 q_at + q_tile, k_at + k_tile, v_at + v_tile, k_kept, v_kept, held, C, C
             )
-            o = _outputs(qc, kc, vc, now, s, C, TERMS, WIDE)
+            o = _outputs(qc, kc, vc, now, s, C, WIDE)
             tl.store(out + zero * out_row + out_tile, o * scale, n >= held)
-            now = _folded(now, kc, vc, s, C, WIDE)
+            now = folded(now, kc, vc, s, C, C, WIDE)
     for j in range(first, closed):
         row = zero + j * C
         qc = tl.load(q + row * q_row + q_tile)
         kc = tl.load(k + row * k_row + k_tile)
         vc = tl.load(v + row * v_row + v_tile)
-        o = _outputs(qc, kc, vc, now, s, C, TERMS, WIDE)
+        o = _outputs(qc, kc, vc, now, s, C, WIDE)
         tl.store(out + row * out_row + out_tile, o * scale)
-        now = _folded(now, kc, vc, s, C, WIDE)
+        now = folded(now, kc, vc, s, C, C, WIDE)
     row = zero + closed * C
     old, end = tl.where(closed > 0, 0, held), rows - closed * C
     q_at, k_at, v_at = q + row * q_row, k + row * k_row, v + row * v_row
     qc, kc, vc = _open(q_at + q_tile, k_at + k_tile, v_at + v_tile, k_kept, v_kept, old, end, C)
-    o = _outputs(qc, kc, vc, now, s, C, TERMS, WIDE)
+    o = _outputs(qc, kc, vc, now, s, C, WIDE)
     tl.store(out + row * out_row + out_tile, o * scale, (n >= old) & (n < end))
     # the first question is the compiler's, so the two cannot be one
     if state is not None:  # noqa: SIM102
@@ -356,46 +303,50 @@ def _prefill(
 
 
 @triton.jit
-def _keep(
-    k,
+def _own(q, k, q_row, k_row, s, ROWS: tl.constexpr):
+    """What new row r meets of new row u <= r, end to end: place r (r + 1) / 2 + u."""
+    own = ()
+    for r in tl.static_range(ROWS):
+        query = tl.load(q + r * q_row).to(tl.float32)
+        for u in tl.static_range(r + 1):
+            met = tl.sum(tl.load(k + u * k_row).to(tl.float32) * query, 0) * tl.exp(-s * (r - u))
+            own += (met.to(tl.bfloat16).to(tl.float32),)
+    return own
+
+
+@triton.jit
+def _decoded(
+    now,
+    kept,
+    own,
+    q,
     v,
-    starts,
-    tail,
-    slots,
-    tails,
-    state_slot,
-    state_head,
-    tail_slot,
-    tail_side,
-    tail_row,
-    tail_head,
-    k_row,
-    k_head,
+    out,
+    to,
+    q_row,
     v_row,
-    v_head,
-    HEADS: tl.constexpr,
-    ROWS: tl.constexpr,
+    out_row,
+    tail_row,
+    s,
+    t,
+    scale,
     C: tl.constexpr,
-    K: tl.constexpr,
+    ROWS: tl.constexpr,
 ):
-    """Program (sequence, r): new row r of the last chunk goes to the tail. A kernel of its own,
-    since the programs of all slices read the tail's keys, each in its own time.
+    """New rows of some columns from the state `now` and what they met of the `kept` rows; their
+    values are laid in the tail at `to`, as far as there is room after its `t` rows.
     """
-    sequence, r = tl.program_id(0), tl.program_id(1)
-    start = tl.load(starts + sequence)
-    held = tl.load(tails + sequence)
-    rows = tl.load(starts + sequence + 1) - start + held
-    closed = tl.maximum((rows + C - 1) // C - 1, 0)
-    if (r >= tl.where(closed > 0, 0, held)) & (r < rows - closed * C):
-        h, i = tl.arange(0, ROWS)[:, None], tl.arange(0, K)
-        inside = h < HEADS
-        row = start.to(tl.int64) - held + closed * C + r
-        to = tail + tl.load(slots + sequence) * tail_slot + r * tail_row + h * tail_head + i
-        tl.store(to, tl.load(k + row * k_row + h * k_head + i, inside), inside)
-        tl.store(to + tail_side, tl.load(v + row * v_row + h * v_head + i, inside), inside)
+    for r in tl.static_range(ROWS):
+        query = tl.load(q + r * q_row).to(tl.float32)
+        o = tl.sum(query[:, None] * now, 0) * tl.exp(-s * (t + r + 1))
+        inside = kept[r]
+        for u in tl.static_range(r + 1):
+            inside += own[r * (r + 1) // 2 + u] * tl.load(v + u * v_row).to(tl.float32)
+        tl.store(out + r * out_row, (o + inside) * scale)
+        tl.store(to + (t + r) * tail_row, tl.load(v + r * v_row), t + r < C)
 
 
-@triton.jit(do_not_specialize=["parts"])
+@triton.jit
 def _decode(
     q,
     k,
@@ -413,7 +364,6 @@ def _decode(
     tail_row,
     tail_head,
     scale,
-    parts,
     q_row,
     q_head,
     k_row,
@@ -425,60 +375,108 @@ def _decode(
     K: tl.constexpr,
     V: tl.constexpr,
     WIDTH: tl.constexpr,
+    SLICES: tl.constexpr,
+    ROWS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """One program per sequence, head and part of the columns, WIDTH of them at a time. The new row
-    is taken from the arguments and laid in the tail where no program reads: the kept rows before
-    it are all that the others ask for.
+    """One program per sequence, head and SLICES slices of WIDTH columns, all asked for at once. The
+    new rows are taken from the arguments and laid in the tail where no program reads: the kept rows
+    before them are all that the others ask for.
     """
-    part = tl.program_id(0) % parts
-    h = tl.program_id(0) // parts % HEADS
-    sequence = tl.program_id(0) // parts // HEADS
+    PARTS: tl.constexpr = V // WIDTH // SLICES
+    part = tl.program_id(0) % PARTS
+    h = tl.program_id(0) // PARTS % HEADS
+    sequence = tl.program_id(0) // PARTS // HEADS
     n, i, w = tl.arange(0, C), tl.arange(0, K), tl.arange(0, WIDTH)
     s = tl.load(decay + h)
     slot = tl.load(slots + sequence)
     held = tl.load(tails + sequence)
-    full = held == C
-    t = tl.where(full, 0, held)
-    each = V // WIDTH // parts
-    # a fold reads every key of the tail, and the new row then takes the place of the first: all
-    # columns are one program's, which can put a barrier between the two
-    first = tl.where(full, 0, part * each)
-    last = tl.where(full, tl.where(part == 0, V // WIDTH, 0), first + each)
     rows = n[:, None] * tail_row
     keys_at = tail + slot * tail_slot + h * tail_head
     values_at = keys_at + tail_side
     state_at = state + slot * state_slot + h * state_head + i[:, None] * V
-    if full:
-        for j in range(first, last):
+    q += sequence * ROWS * q_row + h * q_head + i
+    k += sequence * ROWS * k_row + h * k_head + i
+    v += sequence * ROWS * v_row + h * v_head
+    out += (sequence * ROWS * HEADS + h) * V
+    if held < C:
+        # asked for together: a lone sequence waits for memory once
+        before = n < held
+        keys = tl.load(keys_at + rows + i, before[:, None], 0.0)
+        states = ()
+        values = ()
+        for j in tl.static_range(SLICES):
+            at = (part * SLICES + j) * WIDTH + w
+            states += (tl.load(state_at + at, eviction_policy="evict_first"),)
+            values += (tl.load(values_at + rows + at, before[:, None], 0.0),)
+        # what is kept was written steps ago, the new rows by the kernel before
+        wait_for_inputs()
+        own = _own(q, k, q_row, k_row, s, ROWS)
+        scores = ()
+        for r in tl.static_range(ROWS):
+            query = tl.load(q + r * q_row).to(tl.float32)
+            fade = tl.where(before, tl.exp(-s * (held + r - n)), 0.0)
+            met = tl.sum(keys.to(tl.float32) * query[None, :], 1) * fade
+            scores += (met.to(tl.bfloat16).to(tl.float32),)
+        for j in tl.static_range(SLICES):
+            at = (part * SLICES + j) * WIDTH + w
+            kept = ()
+            for r in tl.static_range(ROWS):
+                kept += (tl.sum(scores[r][:, None] * values[j].to(tl.float32), 0),)
+            _decoded(
+                states[j],
+                kept,
+                own,
+                q,
+                v + at,
+                out + at,
+                values_at + at,
+                q_row,
+                v_row,
+                HEADS * V,
+                tail_row,
+                s,
+                held,
+                scale,
+                C,
+                ROWS,
+            )
+        if part == 0:
+            for r in tl.static_range(ROWS):
+                to = keys_at + (held + r) * tail_row + i
+                tl.store(to, tl.load(k + r * k_row), held + r < C)
+    elif part == 0:
+        # a fold reads every key of the tail, and the new rows then take the places of the first:
+        # all columns are one program's, which can put a barrier between the two
+        full = tl.load(keys_at + rows + i)
+        wait_for_inputs()
+        first = _own(q, k, q_row, k_row, s, ROWS)
+        for j in range(V // WIDTH):
             at = j * WIDTH + w
-            keys, values = tl.load(keys_at + rows + i), tl.load(values_at + rows + at)
-            now = _folded(tl.load(state_at + at), keys, values, s, C, WIDE)
+            folds = tl.load(values_at + rows + at)
+            now = folded(tl.load(state_at + at), full, folds, s, C, C, WIDE)
             tl.store(state_at + at, now)
-        tl.debug_barrier()
-    # the first slice is asked for together with the keys: a lone sequence waits for memory once
-    before = n < t
-    at = first * WIDTH + w
-    now = tl.load(state_at + at, first < last, 0.0)
-    values = tl.load(values_at + rows + at, before[:, None], 0.0)
-    keys = tl.load(keys_at + rows + i, before[:, None], 0.0).to(tl.float32)
-    # what is kept was written steps ago, the new row by the kernel before
-    wait_for_inputs()
-    query = tl.load(q + sequence * q_row + h * q_head + i).to(tl.float32)
-    key = tl.load(k + sequence * k_row + h * k_head + i)
-    scores = tl.sum(keys * query[None, :], 1) * tl.where(before, tl.exp(-s * (t - n)), 0.0)
-    scores = scores.to(tl.bfloat16).to(tl.float32)
-    own = tl.sum(key.to(tl.float32) * query, 0).to(tl.bfloat16).to(tl.float32)
-    reach = tl.exp(-s * (t + 1))
-    for j in range(first, last):
-        at = j * WIDTH + w
-        value = tl.load(v + sequence * v_row + h * v_head + at)
-        o = tl.sum(query[:, None] * now, 0) * reach
-        o += tl.sum(scores[:, None] * values.to(tl.float32), 0) + own * value.to(tl.float32)
-        more = j + 1 < last
-        now = tl.load(state_at + at + WIDTH, more, 0.0)
-        values = tl.load(values_at + rows + at + WIDTH, before[:, None] & more, 0.0)
-        tl.store(out + (sequence * HEADS + h) * V + at, o * scale)
-        tl.store(values_at + t * tail_row + at, value)
-    if part == 0:
-        tl.store(keys_at + t * tail_row + i, key)
+            tl.debug_barrier()
+            none = ()
+            for _ in tl.static_range(ROWS):
+                none += (tl.zeros([WIDTH], tl.float32),)
+            _decoded(
+                now,
+                none,
+                first,
+                q,
+                v + at,
+                out + at,
+                values_at + at,
+                q_row,
+                v_row,
+                HEADS * V,
+                tail_row,
+                s,
+                0,
+                scale,
+                C,
+                ROWS,
+            )
+        for r in tl.static_range(ROWS):
+            tl.store(keys_at + r * tail_row + i, tl.load(k + r * k_row))

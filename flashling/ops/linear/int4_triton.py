@@ -29,13 +29,15 @@ from ..rounding import rounded, silu_times
 from .int4 import EACH, Int4
 from .int4 import GROUP as TOGETHER
 
-# up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row)
-FEW_ROWS, FEW_INPUTS = 4, 4096
+# up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row).
+# Four of them take longer than 16 on the tensor cores
+FEW_ROWS, FEW_INPUTS = 1, 4096
 SOME_ROWS = 128
 # of an H200; a wrong number costs time, never bits
 MULTIPROCESSORS = 132
-# what one program of few rows takes at a time
-FEW_TILE_BYTES = 8192
+# what one program of few rows takes at a time: the other programs fill the time better than a
+# pipeline of one's own
+FEW_TILE_BYTES = 32768
 # a part of the inputs shorter than this gains less than the second pass costs
 SHORTEST_PART = 1024
 # inputs of one step of the tensor cores
@@ -308,6 +310,7 @@ def _add_parts(parts, y, size, SPLITS: tl.constexpr, O: tl.constexpr):
     """y [size] = the parts [SPLITS, size] in order."""
     at = tl.program_id(0) * O + tl.arange(0, O)
     inside = at < size
+    wait_for_inputs()
     total = tl.load(parts + at, mask=inside, other=0.0)
     for part in tl.static_range(1, SPLITS):
         total += tl.load(parts + part * size + at, mask=inside, other=0.0)
@@ -332,10 +335,7 @@ def linear(x: Tensor, weight: Int4, tile: Few4 | Stream4 | None = None) -> Tenso
 def choose(rows: int, outputs: int, inputs: int) -> Few4 | Stream4 | None:
     """The kernel for so many rows of a weight of that shape, if there is one."""
     if rows <= FEW_ROWS and inputs <= FEW_INPUTS and not is_exact():
-        # taller tiles spill beside four rows, and would give a row other bits there than alone;
-        # programs walk, as scaling the rows takes half as long as a tile of this size
-        tall = max(2 * FEW_TILE_BYTES // triton.next_power_of_2(inputs), 4)
-        return Few4(tall, per_sm=4 if rows == 1 else 2, stages=3)
+        return Few4(max(2 * FEW_TILE_BYTES // triton.next_power_of_2(inputs), 4))
     if rows > SOME_ROWS or inputs % STEP:
         return None
     tall = max(triton.next_power_of_2(rows), 16)
@@ -414,5 +414,5 @@ def stream(x: Tensor, weight: Int4, tile: Stream4) -> Tensor:
     if tile.splits > 1:
         block = 1024
         grid = (triton.cdiv(y.numel(), block),)
-        _add_parts[grid](found, y, y.numel(), SPLITS=tile.splits, O=block)
+        _add_parts[grid](found, y, y.numel(), SPLITS=tile.splits, O=block, **OVERLAP)
     return y

@@ -14,6 +14,7 @@ mode any number of rows streams, in parts that follow the shape of the weight al
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,8 @@ SOME_ROWS = 128
 # what one program of few rows takes at a time: two such in flight for each of two programs hide
 # the latency of a multiprocessor's share of the bandwidth (about 32 KiB) twice
 FEW_TILE_BYTES = 16384
+# from so many rows on a program quantises several of them, so many numbers together
+ROWS_ALONE, QUANTISED = 2048, 4096
 # inputs of one step of the tensor cores, and of one scale of a weight in blocks
 STEP = BLOCK
 # a part of the inputs shorter than this gains less than the second pass costs
@@ -118,27 +121,29 @@ def _quantised(x):
     return _rounded(q), scale
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _quantise(
     x,
     numbers,
     scale,
     stride,
+    rows,
     INPUTS: tl.constexpr,
     GROUP: tl.constexpr,
+    R: tl.constexpr,
     G: tl.constexpr,
     W: tl.constexpr,
 ):
-    """One row a program, in G groups padded to W."""
-    row = tl.program_id(0).to(tl.int64)
-    group, column = tl.arange(0, G), tl.arange(0, W)
-    is_group = group < INPUTS // GROUP
+    """R rows a program, each in G groups padded to W."""
+    i, column = tl.arange(0, R * G), tl.arange(0, W)
+    row, group = tl.program_id(0).to(tl.int64) * R + i // G, i % G
+    is_group = (group < INPUTS // GROUP) & (row < rows)
     inside = is_group[:, None] & (column < GROUP)[None, :]
-    at = group[:, None] * GROUP + column[None, :]
+    at = (group * GROUP)[:, None] + column[None, :]
     wait_for_inputs()
-    found = tl.load(x + row * stride + at, mask=inside, other=0.0).to(tl.float32)
+    found = tl.load(x + (row * stride)[:, None] + at, mask=inside, other=0.0).to(tl.float32)
     found, size = _quantised(found)
-    tl.store(numbers + row * INPUTS + at, found, mask=inside)
+    tl.store(numbers + (row * INPUTS)[:, None] + at, found, mask=inside)
     tl.store(scale + row * (INPUTS // GROUP) + group, size, mask=is_group)
 
 
@@ -325,7 +330,7 @@ def _add_parts(
 
 
 def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
-    """As the op, bit for bit: one program a row."""
+    """As the op, bit for bit."""
     rows, inputs = x.shape
     if x.dtype == torch.float64 or not inputs:
         return vars(quantise_op)["body"](x, group)
@@ -335,14 +340,17 @@ def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
     scale = torch.empty(rows, inputs // width, dtype=torch.float32, device=x.device)
     if rows:
         across, wide = _padded(inputs, width)
-        _quantise[(rows,)](
-            *(x, numbers, scale, x.stride(0)),
+        # many programs of a short row each would be held up by their launch
+        each = 1 if rows < ROWS_ALONE else max(1, QUANTISED // (across * wide))
+        _quantise[(triton.cdiv(rows, each),)](
+            *(x, numbers, scale, x.stride(0), rows),
             INPUTS=inputs,
             GROUP=width,
+            R=each,
             G=across,
             W=wide,
             # 32 numbers a thread
-            num_warps=min(max(across * wide // 1024, 1), 16),
+            num_warps=min(max(each * across * wide // 1024, 1), 16),
             **OVERLAP,
         )
     return numbers, scale if group else scale[:, 0]
@@ -366,12 +374,27 @@ def linear(
             return plain_product(x, unpacked(weight, x.dtype), CUDA_ROWS)
         return found
     assert not isinstance(tile, (Few4, Stream4))
+    if tile is None and is_ringed(len(x), weight):
+        return hopper().plain(x.contiguous(), weight)
     tile = tile or choose(len(x), weight)
     if not len(x):
         return x.new_empty(0, weight.shape[0])
     if isinstance(tile, Few):
         return few(x, weight, tile)
     return product(*quantise(x, weight.group), weight, x.dtype, tile)
+
+
+def is_ringed(rows: int, weight: Fp8) -> bool:
+    """Whether `hopper_triton` takes so many rows of a weight on the GPU at hand."""
+    is_hopper = current().capability[0] == 9 and not INTERPRETED.value
+    return is_hopper and rows == 1 and not is_exact() and hopper().fits(rows, weight)
+
+
+def hopper() -> Any:
+    """The kernels of that generation, which no other can import."""
+    from . import hopper_triton
+
+    return hopper_triton
 
 
 def product(

@@ -144,30 +144,41 @@ def mla_paged(
     kv_b: Tensor,
     value_dim: int,
     slots: Tensor | None = None,
+    first: int = 0,
 ) -> Tensor:
-    """`mla_absorbed` of one row per sequence, over latents that lie in pages.
+    """`mla_absorbed` of the same few rows per sequence, over latents that lie in pages.
 
-    q [N, H, N + P]; pages [pages, 64, R + P], where a page begins is free; table [N, most] int32:
-    each sequence's pages in order; lengths [N] int32: how many tokens a row sees, its own among
-    them. Entries of the table beyond a length are not followed, what a page holds beyond it is
-    not seen, and a length of zero gives zeros. With slots [N] int64 the table has a row for every
-    slot, and sequence n has that of slots[n]. Returns [N, H, V].
+    q [S * E, H, N + P], the E rows of a sequence end to end; pages [pages, 64, R + P], where a page
+    begins is free; table [S, most] int32: each sequence's pages in order; lengths [S] int32: how
+    many tokens the first row of a sequence sees, its own among them; each next row sees one more.
+    Entries of the table beyond the last row's are not followed, what a page holds beyond it or
+    before place `first` is not seen, and a row that sees nothing gives zeros. With slots [S] int64
+    the table has a row for every slot, and sequence n has that of slots[n]. Returns [S * E, H, V].
     """
     if slots is not None:
         table = table[slots]
+    each = len(q) // max(len(lengths), 1)
+    ends = lengths + each - 1
     if is_exact():
-        kept = [pages[row.long()].flatten(0, 1)[:n] for row, n in zip(table, lengths, strict=True)]
-        return _in_blocks(q, kept, kv_b, value_dim, range(len(q) + 1))
+        kept = [
+            pages[row.long()].flatten(0, 1)[first : max(end, 0)]
+            for row, end in zip(table, ends.tolist(), strict=True)
+        ]
+        return _in_blocks(q, kept, kv_b, value_dim, range(0, len(q) + 1, max(each, 1)))
     size, rank = pages.shape[1], kv_b.shape[1]
     seen, wv = _absorb(q, kv_b, value_dim)
-    hidden = torch.arange(table.shape[1] * size, device=q.device) >= lengths[:, None]  # [N, L]
-    used = table.masked_fill(hidden[:, ::size], 0).long()
-    context = pages[used].flatten(1, 2).masked_fill(hidden[..., None], 0)
-    scores = wide(torch.einsum("nhr,nlr->nhl", seen, context)) * q.shape[-1] ** -0.5
-    weights = scores.masked_fill(hidden[:, None], -torch.inf).softmax(-1)
-    weights = weights.masked_fill(hidden[:, None], 0).to(context.dtype)
-    mixed = torch.einsum("nhl,nlr->nhr", weights, context[..., :rank])
-    return torch.einsum("nhr,hvr->nhv", mixed, wv)
+    seen = seen.view(len(lengths), each, *seen.shape[1:])
+    place = torch.arange(table.shape[1] * size, device=q.device)
+    unused = (place >= ends[:, None]) | (place < first)  # [S, L]
+    used = table.masked_fill((place >= ends[:, None])[:, ::size], 0).long()
+    context = pages[used].flatten(1, 2).masked_fill(unused[..., None], 0)
+    seen_by = lengths[:, None] + torch.arange(each, device=q.device)  # [S, E]
+    hidden = ((place >= seen_by[..., None]) | (place < first))[:, :, None]  # [S, E, 1, L]
+    scores = wide(torch.einsum("nehr,nlr->nehl", seen, context)) * q.shape[-1] ** -0.5
+    weights = scores.masked_fill(hidden, -torch.inf).softmax(-1)
+    weights = weights.masked_fill(hidden, 0).to(context.dtype)
+    mixed = torch.einsum("nehl,nlr->nehr", weights, context[..., :rank])
+    return torch.einsum("thr,hvr->thv", mixed.flatten(0, 1), wv)
 
 
 @op(cuda=".flash_triton:mla_over")
@@ -204,7 +215,9 @@ def _block_by_block(rows: Tensor, context: Tensor, rank: int, width: int) -> Ten
     softmax over blocks of 64 keys. A block that a row does not see leaves its bits alone.
     """
     place = len(context) - len(rows) + torch.arange(len(rows), device=rows.device)
-    top = wide(rows).new_full((*rows.shape[:2], 1), -torch.inf)
+    # a number below every score, so that a row which has seen nothing yet keeps its zeros
+    lowest = torch.finfo(wide(rows).dtype).min
+    top = wide(rows).new_full((*rows.shape[:2], 1), lowest)
     total, mixed = torch.zeros_like(top), wide(rows).new_zeros(*rows.shape[:2], rank)
     for at in range(0, len(context), BLOCK):
         block = context.new_zeros(BLOCK, context.shape[1])

@@ -29,6 +29,8 @@ from . import mla_expanded as expanded_op
 from . import mla_over as over_op
 from .triton import over_pages
 
+HOPPER, INTERPRETED = 9, triton.knobs.runtime.interpret
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -117,6 +119,12 @@ def attend(
         return out
     q = q if q.stride(2) == 1 and q.stride(1) == q.shape[2] else q.contiguous()
     kv = F.linear(latent[:, :rank], kv_b)
+    if tile is None and current().capability[0] == HOPPER and not INTERPRETED:
+        # it is written for that generation alone
+        from . import hopper_triton as hopper
+
+        if hopper.fits(q, latent, kv, value_dim):
+            return hopper.attend(q, latent, kv, rank, value_dim, starts, longest)
     n, p, v = (max(triton.next_power_of_2(w), 16) for w in (plain, turned, value_dim))
     tile = tile or _tile(n + p, v)
     _attend[(triton.cdiv(longest, tile.rows), heads, len(starts[0]) - 1)](

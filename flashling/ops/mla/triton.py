@@ -1,4 +1,9 @@
-"""Latent attention over pages in Triton: each sequence's pages shared out, then joined."""
+"""Latent attention over pages in Triton: each sequence's pages shared out, then joined.
+
+Pages come through a descriptor, so that a copy needs no addresses in registers. The last page is
+read from as many rows before its first as it lacks at its end, and what lies outside of a page is
+zeros: so no number is looked at that means nothing.
+"""
 
 # the checker does not know what a launch takes and what kernels are written in
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
@@ -14,23 +19,28 @@ import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..device import current
-from ..exact import bmm, is_exact
+from ..exact import is_exact
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import dot
 from . import BLOCK, halves
 from . import mla_paged as op
+from .heads_triton import by_head
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Heads and parts of a sequence per program, warps and stages."""
+    """Columns (a head of a row each) and parts of a sequence per program, warps and stages; and
+    whether pages come through a descriptor, which GPUs before Hopper make addresses of.
+    """
 
-    heads: int
+    columns: int
     splits: int
     warps: int
     stages: int
+    is_described: bool = True
 
 
 # 132 multiprocessors hold one program each, in 184 of their 227 KB: two pages of 64 x 576 (the
@@ -43,25 +53,26 @@ MOST_SPLITS, LEAST_SPLITS = 128, 2
 EXACT_SPLITS, EXACT_ROWS = 16, 512
 # a page is the 64 rows and the values' 512 columns are 8 times the 64 rows that one tensor
 # instruction has, and 4 warps issue it together; with 8 they would make the scores twice
-HEADS, WARPS, STAGES = 32, 4, 2
-# bytes of a page, and of a head's query and what a program keeps for it
-PAGE_BYTES, HEAD_BYTES = 64 * 576 * 2, 576 * 2 + 256
+COLUMNS, WARPS, STAGES = 32, 4, 2
+# bytes of a page, and of a column's query and what a program keeps for it
+PAGE_BYTES, COLUMN_BYTES = 64 * 576 * 2, 576 * 2 + 256
 # partial sums that a program joins at once
 JOINED = 8192
 
 
-def tile_of(sequences: int, heads: int) -> Tile:
-    """The tile for so many sequences and heads."""
+def tile_of(sequences: int, columns: int) -> Tile:
+    """The tile for so many sequences, and heads of a sequence's rows."""
     gpu = current()
-    # the largest power of two that every multiprocessor has a program of
-    programs = 1 << gpu.multiprocessors.bit_length() - 1
-    splits = triton.next_power_of_2(triton.cdiv(programs, max(sequences, 1)))
-    splits = min(max(splits, LEAST_SPLITS), MOST_SPLITS)
-    # where a page and the queries of all heads do not fit, fewer heads; a product has at least 16
-    fits = gpu.program_bytes - PAGE_BYTES >= HEADS * HEAD_BYTES
-    rows = min(max(triton.next_power_of_2(heads), 16), HEADS if fits else 16)
-    pages = (gpu.program_bytes - rows * HEAD_BYTES) // PAGE_BYTES
-    return Tile(rows, splits, WARPS, min(pages, STAGES))
+    # where a page and the queries of all columns do not fit, fewer; a product has at least 16
+    fits = gpu.program_bytes - PAGE_BYTES >= COLUMNS * COLUMN_BYTES
+    width = min(max(triton.next_power_of_2(columns), 16), COLUMNS if fits else 16)
+    pages = (gpu.program_bytes - width * COLUMN_BYTES) // PAGE_BYTES
+    # all at once: a program more than there are multiprocessors would double the time
+    programs = max(sequences, 1) * triton.cdiv(columns, width)
+    splits = min(max(gpu.multiprocessors // programs, LEAST_SPLITS), MOST_SPLITS)
+    # the compiler for such a GPU takes room for more
+    stages = 1 if gpu.capability[0] == 10 else min(pages, STAGES)
+    return Tile(width, splits, WARPS, stages, gpu.capability >= (9, 0))
 
 
 def mla_paged(
@@ -72,26 +83,40 @@ def mla_paged(
     kv_b: Tensor,
     value_dim: int,
     slots: Tensor | None = None,
+    first: int = 0,
     *,
     tile: Tile | None = None,
 ) -> Tensor:
     """As the op; bfloat16 alone is served, and no gradients: anything else takes the body."""
     learns = torch.is_grad_enabled() and any(t.requires_grad for t in (q, pages, kv_b))
     if learns or any(t.dtype != torch.bfloat16 for t in (q, pages, kv_b)):
-        return vars(op)["body"](q, pages, table, lengths, kv_b, value_dim, slots)
+        return vars(op)["body"](q, pages, table, lengths, kv_b, value_dim, slots, first)
     size, width, rank = pages.shape[1], pages.shape[2], kv_b.shape[1]
-    if size & (size - 1) or pages.stride(2) != 1 or pages.stride(1) != width:
+    if width % 8 or size & (size - 1) or pages.stride(2) != 1 or pages.stride(1) != width:
         raise ValueError(f"pages {tuple(pages.shape)} with strides {pages.stride()}")
     if table.dtype != torch.int32 or lengths.dtype != torch.int32:
         raise ValueError(f"table and lengths must be int32, not {table.dtype}, {lengths.dtype}")
+    table = table if table.stride(1) == 1 else table.contiguous()
+    of = table, lengths.contiguous(), None if slots is None else slots.contiguous()
+    if is_exact() and len(q) > len(lengths):
+        of = _apart(of, len(q) // len(lengths))
     wk, wv = halves(kv_b, q.shape[1], value_dim)
+    q = q if q.stride(2) == 1 else q.contiguous()
     plain, turned = q.split([wk.shape[1], width - rank], -1)
-    # heads lead: [H, N, R]
-    seen = bmm(plain.transpose(0, 1), wk)
+    # heads lead: [H, S * E, R]; nothing but the attention is to come after this
+    seen = by_head(plain.transpose(0, 1), wk)
     scale = q.shape[-1] ** -0.5 / math.log(2)
-    of = table, lengths.contiguous(), slots
-    mixed = _attend(seen, turned, pages, of, scale, tile)
-    return bmm(mixed, wv.transpose(1, 2)).transpose(0, 1)
+    mixed = _attend(seen, turned, pages, of, scale, first, tile)
+    return by_head(mixed, wv.transpose(1, 2)).transpose(0, 1)
+
+
+def _apart(of: tuple[Tensor, Tensor, Tensor | None], each: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row as a sequence of its own length, so that its bits are those of a single row."""
+    table, lengths, slots = of
+    further = torch.arange(each, dtype=torch.int32, device=lengths.device)
+    slots = torch.arange(len(lengths), device=lengths.device) if slots is None else slots
+    slots = slots[:, None].expand(-1, each).reshape(-1)
+    return table, (lengths[:, None] + further).flatten(), slots
 
 
 def over_pages(q: Tensor, context: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
@@ -113,30 +138,32 @@ def _attend(
     pages: Tensor,
     of: tuple[Tensor, Tensor, Tensor | None],
     scale: float,
+    first: int,
     tile: Tile | None,
 ) -> Tensor:
-    """Latents [H, N, R] mixed by the attention of queries seen [H, N, R] and turned [N, H, P]
-    over the pages of (table, lengths, slots); scale goes with powers of two.
+    """Latents [H, T, R] mixed by the attention of queries seen [H, T, R] and turned [T, H, P]
+    over the pages of (table, lengths, slots) from place `first` on; scale goes with powers of two.
     """
     table, lengths, slots = of
-    heads, num, rank = seen.shape
+    heads, rows, rank = seen.shape
     size, turn = pages.shape[1], turned.shape[2]
     mixed = seen.new_empty(seen.shape)
-    if not num:
+    if not rows:
         return mixed
+    num, each = len(lengths), rows // len(lengths)
     if tile is None:
-        tile = tile_of(num, heads)
+        tile = tile_of(num, heads * each)
         tile = replace(tile, splits=EXACT_SPLITS) if is_exact() else tile
-    turned = turned if turned.stride(2) == 1 else turned.contiguous()
-    table = table if table.stride(1) == 1 else table.contiguous()
-    slots = None if slots is None else slots.contiguous()
-    parts = seen.new_empty(num, tile.splits, heads, rank, dtype=torch.float32)
-    peaks = seen.new_empty(2, num, tile.splits, heads, dtype=torch.float32)
-    columns = triton.next_power_of_2(rank)
-    _attend_part[(num, tile.splits, triton.cdiv(heads, tile.heads))](
+    parts = seen.new_empty(num, tile.splits, heads * each, rank, dtype=torch.float32)
+    peaks = seen.new_empty(2, num, tile.splits, heads * each, dtype=torch.float32)
+    wide, narrow = (max(triton.next_power_of_2(n), 16) for n in (rank, turn))
+    _attend_part[(num, tile.splits, triton.cdiv(heads * each, tile.columns))](
         seen,
         turned,
-        pages,
+        *(
+            TensorDescriptor.from_tensor(pages, [1, size, n]) if tile.is_described else pages
+            for n in (wide, narrow)
+        ),
         table,
         lengths,
         slots,
@@ -145,35 +172,40 @@ def _attend(
         peaks[1],
         scale,
         seen.stride(0),
+        seen.stride(1),
         turned.stride(0),
         turned.stride(1),
         pages.stride(0),
         table.stride(0),
         table.shape[1],
         heads,
+        each,
+        first,
         rank,
         turn,
         size,
-        tile.splits,
-        tile.heads,
-        columns,
-        max(triton.next_power_of_2(turn), 16),
+        tile.columns,
+        wide,
+        narrow,
+        tile.is_described,
         triton.knobs.runtime.interpret,
         num_warps=tile.warps,
         num_stages=tile.stages,
         **OVERLAP,
     )
-    joined = min(max(JOINED // tile.splits, 16), columns)
-    _join_parts[(num, heads, triton.cdiv(rank, joined))](
+    joined = min(max(JOINED // triton.next_power_of_2(tile.splits), 16), wide)
+    _join_parts[(num, heads * each, triton.cdiv(rank, joined))](
         parts,
         peaks[0],
         peaks[1],
         lengths,
         mixed,
         table.shape[1],
+        tile.splits,
+        each,
         rank,
         size,
-        tile.splits,
+        triton.next_power_of_2(tile.splits),
         joined,
         num_warps=4,
         **OVERLAP,
@@ -181,11 +213,53 @@ def _attend(
     return mixed
 
 
+# below every score
+LOWEST = tl.constexpr(-3e38)
+
+
 @triton.jit
-def _shares(length, most, SIZE: tl.constexpr, SPLITS: tl.constexpr):
+def _shares(length, most, splits, SIZE: tl.constexpr):
     """How many pages a sequence has, and how many each of its parts."""
     count = tl.minimum(tl.cdiv(length, SIZE), most)
-    return count, tl.maximum(tl.cdiv(count, SPLITS), 1)
+    return count, tl.maximum(tl.cdiv(count, splits), 1)
+
+
+@triton.jit
+def _rows(
+    pages,
+    page,
+    start,
+    page_stride,
+    FROM: tl.constexpr,
+    COUNT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    i,
+    x,
+    IS_DESCRIBED: tl.constexpr,
+):
+    """Rows start + i of a page and of each the numbers FROM + x; zeros for a row that is less than
+    0. Columns past COUNT hold other numbers of the row, or zeros: they meet zeros.
+    """
+    if IS_DESCRIBED:
+        found = pages.load([page, start, FROM])
+        return tl.reshape(found, (i.shape[0], x.shape[0]))
+    else:
+        at = pages + page.to(tl.int64) * page_stride + (start + i)[:, None] * WIDTH + FROM
+        return tl.load(at + x, (start + i >= 0)[:, None] & (x < COUNT), 0.0)
+
+
+@triton.jit
+def _meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE: tl.constexpr):
+    """Sums acc [rank, columns], peaks m [columns] and masses l [keys, columns] of queries a and b
+    after a page of latents c and rotated keys k more; is_seen [keys, columns].
+    """
+    s = dot(k, tl.trans(b), tl.zeros((k.shape[0], b.shape[0]), tl.float32), WIDE)
+    s = dot(c, tl.trans(a), s, WIDE)
+    s = tl.where(is_seen, s, float("-inf"))
+    top = tl.maximum(m, tl.max(s, 0) * scale)
+    e = tl.exp2(s * scale - top)
+    shrink = tl.exp2(m - top)
+    return dot(tl.trans(c), e.to(c.dtype), acc * shrink, WIDE), top, l * shrink + e
 
 
 # a launch is not to differ by where a step's tables happen to lie, or how wide they are
@@ -196,7 +270,8 @@ def _shares(length, most, SIZE: tl.constexpr, SPLITS: tl.constexpr):
 def _attend_part(
     seen,
     turned,
-    pages,
+    latents,
+    rotated,
     table,
     lengths,
     slots,
@@ -205,75 +280,91 @@ def _attend_part(
     mass,
     scale,
     seen_head,
+    seen_row,
     turned_row,
     turned_head,
     page_stride,
     table_row,
     most,
     HEADS: tl.constexpr,
+    EACH: tl.constexpr,
+    FIRST: tl.constexpr,
     RANK: tl.constexpr,
     TURN: tl.constexpr,
     SIZE: tl.constexpr,
-    SPLITS: tl.constexpr,
-    ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    RANK_COLUMNS: tl.constexpr,
     TURN_COLUMNS: tl.constexpr,
+    IS_DESCRIBED: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Program (n, s, b): a block of heads over part s of sequence n. Leaves the peak of the
-    scores, the sum of their exponentials below it, and the latents mixed by these; nothing
-    where the part has no pages.
+    """Program (n, s, b): a block of columns, each a head of one of a sequence's rows, over part s
+    of sequence n. Leaves the peak of the scores, the sum of their exponentials below it, and the
+    latents mixed by these; nothing where the part has no pages.
 
-    Everything is transposed, keys before heads, so that a page is the tall side of both products
-    and is read once: its first columns are the keys' and the values' latent.
+    Everything is transposed, keys before columns, so that a page is the tall side of both products
+    and is read once: what it holds first is the keys' and the values' latent.
     """
     n = tl.program_id(0).to(tl.int64)
-    split = tl.program_id(1)
-    wait_for_inputs()
+    split, splits = tl.program_id(1), tl.num_programs(1)
+    # the kernel just before makes `seen` alone: what others wrote is there
     length = tl.load(lengths + n)
-    count, share = _shares(length, most, SIZE, SPLITS)
-    first = split * share
-    last = tl.minimum(first + share, count)
-    if first >= last:
+    # what the last row sees
+    end = length + EACH - 1
+    count, share = _shares(end, most, splits, SIZE)
+    begin = split * share
+    last = tl.minimum(begin + share, count)
+    entries = table + (n if slots is None else tl.load(slots + n)) * table_row
+    page = tl.load(entries + begin, begin < last, 0)
+    wait_for_inputs()
+    if begin >= last:
         return
-    h = tl.program_id(2) * ROWS + tl.arange(0, ROWS)
-    r = tl.arange(0, COLUMNS)
+    x = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
+    h, own = x // EACH, x % EACH
+    is_column = x < HEADS * EACH
+    r = tl.arange(0, RANK_COLUMNS)
     p = tl.arange(0, TURN_COLUMNS)
     i = tl.arange(0, SIZE)
-    WIDTH: tl.constexpr = RANK + TURN
-    at = seen + h[:, None].to(tl.int64) * seen_head + n * RANK + r
-    a = tl.load(at, (h < HEADS)[:, None] & (r < RANK), 0.0)
-    at = turned + n * turned_row + h[:, None] * turned_head + p
-    b = tl.load(at, (h < HEADS)[:, None] & (p < TURN), 0.0)
-    m = tl.full((ROWS,), float("-inf"), tl.float32)
-    l = tl.zeros((ROWS,), tl.float32)
-    acc = tl.zeros((COLUMNS, ROWS), tl.float32)
-    entries = table + (n if slots is None else tl.load(slots + n)) * table_row
-    page = tl.load(entries + first)
-    for j in range(first, last):
-        row = pages + page.to(tl.int64) * page_stride + i[:, None] * WIDTH
+    row = n * EACH + own
+    at = seen + h[:, None].to(tl.int64) * seen_head + row[:, None] * seen_row + r
+    a = tl.load(at, is_column[:, None] & (r < RANK), 0.0)
+    at = turned + row[:, None] * turned_row + h[:, None] * turned_head + p
+    b = tl.load(at, is_column[:, None] & (p < TURN), 0.0)
+    # a number, so that a column which has seen nothing yet keeps its zeros
+    m = tl.full((COLUMNS,), LOWEST, tl.float32)
+    # summed over keys at the end: each sum over the threads of a page would make them wait
+    l = tl.zeros((SIZE, COLUMNS), tl.float32)
+    acc = tl.zeros((RANK_COLUMNS, COLUMNS), tl.float32)
+    # settled by the compiler, so that no branch is left without it
+    if FIRST > 0:  # noqa: SIM102
+        if begin == 0:
+            # the only page that is cut at its start; its sums are the first, so registers are free
+            is_kept = ((i >= FIRST) & (i < end))[:, None]
+            c = _rows(latents, page, 0, page_stride, 0, RANK, RANK + TURN, i, r, IS_DESCRIBED)
+            k = _rows(rotated, page, 0, page_stride, RANK, TURN, RANK + TURN, i, p, IS_DESCRIBED)
+            c, k = tl.where(is_kept, c, 0.0), tl.where(is_kept, k, 0.0)
+            is_seen = (i >= FIRST)[:, None] & (i[:, None] < (length + own)[None, :])
+            acc, m, l = _meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE)
+            begin = 1
+            page = tl.load(entries + tl.minimum(1, last - 1))
+    for j in range(begin, last):
+        # zeros before the last page stand for what it lacks
+        start = tl.minimum(end - (j + 1) * SIZE, 0)
+        c = _rows(latents, page, start, page_stride, 0, RANK, RANK + TURN, i, r, IS_DESCRIBED)
+        k = _rows(rotated, page, start, page_stride, RANK, TURN, RANK + TURN, i, p, IS_DESCRIBED)
         # looked up a page ahead, so that no load waits for it
         page = tl.load(entries + tl.minimum(j + 1, last - 1))
-        real = j * SIZE + i < length
-        c = tl.load(row + r, real[:, None] & (r < RANK), 0.0)
-        k = tl.load(row + RANK + p, real[:, None] & (p < TURN), 0.0)
-        s = dot(k, tl.trans(b), tl.zeros((SIZE, ROWS), tl.float32), WIDE)
-        s = dot(c, tl.trans(a), s, WIDE)
-        s = tl.where(real[:, None], s * scale, float("-inf"))
-        top = tl.maximum(m, tl.max(s, 0))
-        e = tl.exp2(s - top)
-        shrink = tl.exp2(m - top)
-        l = l * shrink + tl.sum(e, 0)
-        acc = dot(tl.trans(c), e.to(c.dtype), acc * shrink, WIDE)
-        m = top
-    at = (n * SPLITS + split) * HEADS + h
-    tl.store(peak + at, m, h < HEADS)
-    tl.store(mass + at, l, h < HEADS)
+        place = start + i
+        is_seen = (place >= 0)[:, None] & (place[:, None] < (length + own - j * SIZE)[None, :])
+        acc, m, l = _meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE)
+    at = (n * splits + split) * (HEADS * EACH) + x
+    tl.store(peak + at, m, is_column)
+    tl.store(mass + at, tl.sum(l, 0), is_column)
     to = parts + at[None, :] * RANK + r[:, None]
-    tl.store(to, acc, (h < HEADS)[None, :] & (r < RANK)[:, None])
+    tl.store(to, acc, is_column[None, :] & (r < RANK)[:, None])
 
 
-@triton.jit(do_not_specialize=["most"], do_not_specialize_on_alignment=["lengths"])
+@triton.jit(do_not_specialize=["most", "splits"], do_not_specialize_on_alignment=["lengths"])
 def _join_parts(
     parts,
     peak,
@@ -281,29 +372,30 @@ def _join_parts(
     lengths,
     mixed,
     most,
+    splits,
+    EACH: tl.constexpr,
     RANK: tl.constexpr,
     SIZE: tl.constexpr,
-    SPLITS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    PARTS: tl.constexpr,
+    DIMS: tl.constexpr,
 ):
-    """Program (n, h, i): COLUMNS latent dimensions of head h of sequence n, summed over its parts
-    in one fixed order.
+    """Program (n, x, i): DIMS latent dimensions of column x of sequence n, summed over its parts in
+    one fixed order.
     """
     n = tl.program_id(0).to(tl.int64)
-    h, heads = tl.program_id(1), tl.num_programs(1)
-    r = tl.program_id(2) * COLUMNS + tl.arange(0, COLUMNS)
-    s = tl.arange(0, SPLITS)
+    x, columns = tl.program_id(1), tl.num_programs(1)
+    r = tl.program_id(2) * DIMS + tl.arange(0, DIMS)
+    s = tl.arange(0, PARTS)
+    count, share = _shares(tl.load(lengths + n) + EACH - 1, most, splits, SIZE)
     wait_for_inputs()
-    count, share = _shares(tl.load(lengths + n), most, SIZE, SPLITS)
     # the parts after these were never written
     used = s < tl.cdiv(count, share)
-    at = (n * SPLITS + s) * heads + h
-    m = tl.load(peak + at, used, float("-inf"))
+    at = (n * splits + s) * columns + x
+    m = tl.load(peak + at, used, LOWEST)
     l = tl.load(mass + at, used, 0.0)
     rows = tl.load(parts + at[:, None] * RANK + r, used[:, None] & (r < RANK), 0.0)
-    # a number even where there is nothing to see
-    weight = tl.exp2(m - tl.maximum(tl.max(m, 0), -3e38))
+    weight = tl.exp2(m - tl.max(m, 0))
     total = tl.sum(weight * l, 0)
     y = tl.sum(rows * weight[:, None], 0) / tl.where(total > 0, total, 1.0)
-    to = mixed + (h.to(tl.int64) * tl.num_programs(0) + n) * RANK + r
-    tl.store(to, y.to(mixed.dtype.element_ty), r < RANK)
+    row = (x // EACH).to(tl.int64) * tl.num_programs(0) * EACH + n * EACH + x % EACH
+    tl.store(mixed + row * RANK + r, y.to(mixed.dtype.element_ty), r < RANK)

@@ -145,7 +145,7 @@ def _norm(
     d = tl.arange(0, COLUMNS)
     inside = d < WIDTH
     w = tl.load(weight + d, inside, 0.0).to(tl.float32)
-    wait_for_inputs()
+    wait_for_inputs(EARLY=True)
     f = tl.load(x + row * x_stride + d, inside, 0.0).to(tl.float32)
     if delta is not None:
         f += tl.load(delta + row * delta_stride + d, inside, 0.0).to(tl.float32)
@@ -176,7 +176,7 @@ def _group_norm_gate(
     inside = d < WIDTH
     d += tl.program_id(1) * WIDTH
     w = tl.load(weight + d, inside, 0.0).to(tl.float32)
-    wait_for_inputs()
+    wait_for_inputs(EARLY=True)
     f = tl.load(x + row * x_stride + d, inside, 0.0).to(tl.float32)
     g = tl.load(gate + row * gate_stride + d, inside, 0.0).to(tl.float32)
     unit = tl.rsqrt(tl.sum(f * f, 0) / WIDTH + eps)

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import FLOAT8, Fp8, Weight, linear
-from ..linear.triton import Few, _quantised, choose, product
+from ..linear.triton import Few, _quantised, choose, hopper, is_ringed, product
 from ..norm import add_norm, group_norm_gate
 from ..norm.triton import _rows, _warps
 from ..overlap import OVERLAP, wait_for_inputs
@@ -22,7 +22,9 @@ from ..rounding import rounded
 def add_norm_linear(
     x: Tensor, delta: Tensor, norm: Tensor, weight: Weight, eps: float = 1e-6
 ) -> tuple[Tensor, Tensor]:
-    """As the op; the bits of its parts."""
+    """As the op; the bits of its parts, if there are more rows than one."""
+    if _is_ringed(weight, x, delta, norm):
+        return hopper().add_norm(x.contiguous(), delta.contiguous(), norm, weight, eps)
     if not _is_served(weight, x, delta, norm) or x.dtype != delta.dtype:
         total, y = add_norm(x, delta, norm, eps)
         return total, linear(y, weight)
@@ -44,6 +46,8 @@ def gated_linear(
 ) -> Tensor:
     """As the op."""
     width = x.shape[1] // groups
+    if _is_ringed(weight, gate, norm) and groups == 4:
+        return hopper().gated(x.contiguous(), norm, gate.contiguous(), weight, eps)
     fits = _is_served(weight, gate, x, norm) and width == triton.next_power_of_2(width)
     if not fits:
         return linear(group_norm_gate(x, norm, gate, groups, eps), weight)
@@ -59,6 +63,14 @@ def gated_linear(
         **OVERLAP,
     )
     return product(numbers, _as(scale, weight), weight, gate.dtype)
+
+
+def _is_ringed(weight: Weight, *tensors: Tensor) -> bool:
+    """Whether one row is made and multiplied by one kernel."""
+    if not isinstance(weight, Fp8) or any(t.dtype != torch.bfloat16 for t in tensors):
+        return False
+    learns = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    return not learns and is_ringed(len(tensors[0]), weight)
 
 
 def _is_served(weight: Weight, *tensors: Tensor) -> bool:
@@ -111,7 +123,7 @@ def _add_norm_quantised(
     row = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, WIDTH)
     w = tl.load(norm + d).to(tl.float32)
-    wait_for_inputs()
+    wait_for_inputs(EARLY=True)
     f = tl.load(x + row * x_stride + d).to(tl.float32)
     f += tl.load(delta + row * delta_stride + d).to(tl.float32)
     kept = f.to(total.dtype.element_ty)
@@ -140,7 +152,7 @@ def _gate_quantised(
     row = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, GROUPS)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     w = tl.load(norm + d).to(tl.float32)
-    wait_for_inputs()
+    wait_for_inputs(EARLY=True)
     f = tl.load(x + row * x_stride + d).to(tl.float32)
     g = tl.load(gate + row * gate_stride + d).to(tl.float32)
     unit = tl.rsqrt(tl.sum(f * f, 1) / WIDTH + eps)

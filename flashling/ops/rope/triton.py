@@ -104,7 +104,7 @@ def _queries_keys(
     else:
         w = tl.load(k_norm + d, inside, 0.0).to(tl.float32)
         w_other = tl.load(k_norm + other, inside, 0.0).to(tl.float32)
-    wait_for_inputs()
+    wait_for_inputs(EARLY=True)
     c = tl.load(cos + t * TURNED + pair, turned, 1.0)
     s = tl.load(sin + t * TURNED + pair, turned, 0.0)
     s = tl.where(d < TURNED, -s, s)
@@ -161,7 +161,7 @@ def _turned_queries(
     place = d - (WIDTH - 2 * TURNED)
     turned = (place >= 0) & (d < WIDTH)
     other = tl.where(turned, tl.where(place % 2 == 0, d + 1, d - 1), d)
-    wait_for_inputs()
+    wait_for_inputs(EARLY=True)
     pair = t * TURNED + place // 2
     c, s = tl.load(cos + pair, turned, 1.0), tl.load(sin + pair, turned, 0.0)
     s = tl.where(place % 2 == 0, -s, s)
@@ -228,7 +228,7 @@ def _latent_rows(
 ):
     """Program (t, 0): the kept row of token t; (t, 1): its queries."""
     t = tl.program_id(0).to(tl.int64)
-    wait_for_inputs()
+    wait_for_inputs(EARLY=True)
     row = x + t * stride
     # names of two types cannot be one
     if tl.program_id(1) == 1:

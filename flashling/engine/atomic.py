@@ -1,10 +1,9 @@
-"""Files that are whole or absent, whatever ends the process: read without torch."""
+"""Files that appear whole or not at all, and are opened by nobody else."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import re
 import secrets
 import sys
 from collections.abc import Callable, Sequence
@@ -12,15 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from io import BufferedReader
 from pathlib import Path
 
-# a namespace's folder, and how names in it end: a parked prefix's, and what is being written
-HASHED = re.compile(r"[0-9a-f]{40}")
-PARKED, DRAFT = ".park", ".draft"
-
-
-def check_byte_order() -> None:
-    """ValueError on a machine whose memory is not laid out as the file is."""
-    if sys.byteorder != "little":
-        raise ValueError("parked files are little-endian; this machine is not, use no disk tier")
+DRAFT = ".draft"
 
 
 def write(
@@ -79,3 +70,9 @@ def sweep(draft: Path) -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+
+
+def check_byte_order() -> None:
+    """ValueError on a machine whose memory is not laid out as the file is."""
+    if sys.byteorder != "little":
+        raise ValueError("parked files are little-endian; this machine is not, use no disk tier")

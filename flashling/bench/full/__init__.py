@@ -1,0 +1,1 @@
+"""A model at full size as a whole: read from files, served, its sessions brought back."""

@@ -1,0 +1,68 @@
+"""Kernels compiled beside the reading of weights, and what a start tells of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from flashling import LLM, nano
+from flashling.llm import load as loading
+from flashling.llm.load import Compiling, Startup
+from flashling.model import compact
+from flashling.model.ling import Ling
+from flashling.model.stage import Spent
+
+
+def test_kernels_are_begun_before_any_weight_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    def warm(model: Ling, exact: bool) -> float:
+        # room that nobody has written to, but for the buffers
+        seen.append(("kernels", exact))
+        return 1.5
+
+    monkeypatch.setattr(loading, "warm", warm)
+    compiling, spent = Compiling(exact=True), Spent()
+
+    def told(done: int, _: int) -> None:
+        if done == 1:
+            seen.append(("weights", compiling.end() == 1.5))
+
+    read = compact.read(nano.path(), begun=compiling.begin, progress=told, spent=spent)
+    assert seen == [("kernels", True), ("weights", True)]
+    files = sum(f.stat().st_size for f in nano.path().glob("*.safetensors"))
+    assert 0.9 * files < spent.nbytes < files
+    plain = LLM(nano.path(), torch.bfloat16).model.state_dict()
+    head = read.state_dict()["head"]
+    assert torch.equal(head, plain["head"])
+    said = str(Startup(spent, 1.5))
+    assert "GB/s" in said and said.endswith("kernels beside them 1.5 s")
+
+
+def test_kernels_that_fail_are_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def warm(model: Ling, exact: bool) -> float:
+        raise RuntimeError("linear.linear do not compile for this")
+
+    monkeypatch.setattr(loading, "warm", warm)
+    compiling = Compiling()
+    compiling.begin(LLM().model)
+    with pytest.raises(RuntimeError, match="do not compile"):
+        compiling.end()
+
+
+def test_weights_that_fail_are_told_when_kernels_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in nano.path().iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    ends: list[float] = []
+    monkeypatch.setattr(Compiling, "end", lambda self: ends.append(0.0) or 0.0)
+    name = next(tmp_path.glob("*.safetensors"))
+    name.write_bytes(name.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=f"{name.name} is damaged"):
+        # on the meta device nothing is read before the headers are
+        loading.load(tmp_path, None, "meta")
+    assert ends == [0.0]
