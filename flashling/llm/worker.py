@@ -84,7 +84,7 @@ class Worker:
         return load(model, None, None)
 
     def _make(self, number: int) -> None:
-        """An engine that has answered once, its steps recorded; its requests count from `number`."""
+        """An engine that has answered once, its steps recorded; requests count from `number`."""
         self._engine = engine_for(self._model, self._tiers)
         self._engine.queue, self._engine.number = self._queue, number
         self._engine.add(Request(self._ends, Sampling(max_tokens=1)))
