@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flashling.engine.store import SUFFIX as PARKED
+from flashling.engine.records import PARKED
 from flashling.llm import turn_files
 from flashling.llm.turn_files import SUFFIX, TurnFiles
 

@@ -2,7 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+Names = Annotated[tuple[str, ...], Parameter(negative="", show_default=False)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of requests, and where.
+
+    Parameters
+    ----------
+    ledger
+        A folder for usage records: a line of JSON for each request.
+    otlp
+        A collector's address; it is sent a span of each request (OpenTelemetry, HTTP).
+    store
+        A folder for the responses that clients have stored; in memory when left out.
+    host_cache
+        GB of memory for sessions, and for what the model's own has no room for.
+    disk_cache
+        FOLDER:GB where sessions outlive the server.
+    """
+
+    ledger: Path | None = None
+    otlp: str | None = None
+    store: Path | None = None
+    host_cache: float = 1.0
+    disk_cache: str | None = None
 
 
 def serve(
@@ -11,14 +43,12 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
+    alias: Names = (),
     keys: Path | None = None,
-    ledger: Path | None = None,
-    store: Path | None = None,
-    host_cache: float = 1.0,
-    disk_cache: str | None = None,
     queue: int = 512,
     drain: float = 30.0,
     chat_template: Path | None = None,
+    kept: Kept = Kept(),  # noqa: B008
 ) -> int:
     """Serve a model and a page over HTTP: OpenAI's and Anthropic's APIs. Ctrl-C stops it.
 
@@ -30,16 +60,10 @@ def serve(
         Where to listen; anything but this machine alone needs keys.
     port
         0 takes a free one.
+    alias
+        A name that the model is listed under as well; it may be given again.
     keys
         A file of API keys, one a line: KEY or NAME KEY. Also read from FLASHLING_KEYS.
-    ledger
-        A folder for usage records: a line of JSON for each request.
-    store
-        A folder for the responses that clients have stored; in memory when left out.
-    host_cache
-        GB of memory for sessions, and for what the model's own has no room for.
-    disk_cache
-        FOLDER:GB where sessions outlive the server.
     queue
         Requests that may wait; more are told to come back later.
     drain
@@ -51,7 +75,15 @@ def serve(
     from ..server.keys import Keys
     from ..server.settings import Settings
 
-    temperature = 0.0 if model == "embedded" else 0.7
-    given = Keys.read(keys), ledger, store, host_cache, disk_cache, temperature, queue, drain
-    found = Settings(Path(model).resolve().name, host, port, *given)
+    found = Settings(
+        Path(model).resolve().name,
+        host,
+        port,
+        Keys.read(keys),
+        **vars(kept),
+        temperature=0.0 if model == "embedded" else 0.7,
+        queue=queue,
+        drain=drain,
+        aliases=alias,
+    )
     return run.serve(model, found, page, chat_template)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from io import BufferedReader
@@ -69,3 +70,9 @@ def sweep(draft: Path) -> None:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+
+
+def check_byte_order() -> None:
+    """ValueError on a machine whose memory is not laid out as the file is."""
+    if sys.byteorder != "little":
+        raise ValueError("parked files are little-endian; this machine is not, use no disk tier")

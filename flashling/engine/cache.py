@@ -11,8 +11,7 @@ from torch import Tensor
 from .. import ops
 from ..batch import sent
 from ..config import ModelConfig
-
-PAGE = 64
+from .request import PAGE
 
 
 @dataclass(frozen=True)

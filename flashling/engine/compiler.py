@@ -14,13 +14,11 @@ from torch import Tensor
 
 from ..text.tokenizer import Tokenizer
 from .grammar import Grammar
-from .grammar_tools import each_alone, tools_lark
+from .grammar_tools import COMPACT, each_alone, tools_lark
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-# between the parts of JSON at most one space: white space without end is a way to say nothing
-COMPACT = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
 # an automaton state takes 1 to 2 kB
 MAX_LEXER_STATES = 50_000
 # measured with llguidance 1.9: a compiled schema of 28 kB takes 4 MB, the smallest 60 kB

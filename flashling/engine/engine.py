@@ -91,7 +91,7 @@ class Engine:
         if count > self.queue:
             raise ValueError(f"{count} samples for a queue of {self.queue}; ask for fewer")
         if len(self.waiting) + count > self.queue:
-            raise Overloaded(len(self.waiting), 1.0 + len(self.waiting) / 10)
+            raise Overloaded.by(len(self.waiting))
 
     def abort(self, number: int) -> bool:
         """End a request; False if there is none of that number. Its last event comes with the

@@ -10,6 +10,8 @@ from ..text.tokenizer import Tokenizer
 from ..text.toolcalls import CALL, CALL_END
 
 MAX_TOOLS, MAX_NAME = 128, 256
+# between the parts of JSON at most one space: white space without end is a way to say nothing
+COMPACT = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
 
 
 def check_tools(tools: Sequence[dict[str, Any]], mode: str) -> None:

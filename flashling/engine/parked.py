@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -236,9 +235,3 @@ def _read_slice(number: int, at: int, part: Tensor, dtype: torch.dtype) -> tuple
     # by their bits, in this thread alone
     bits = array.view(kind) & kind(mask)
     return hashed(array.data), not bool((bits == mask).any())
-
-
-def check_byte_order() -> None:
-    """ValueError on a machine whose memory is not laid out as the file is."""
-    if sys.byteorder != "little":
-        raise ValueError("parked files are little-endian; this machine is not, use no disk tier")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 TOKEN_BYTES = 4
+# the name of a namespace's folder, and how that of a parked prefix in it ends
+HASHED, PARKED = re.compile(r"[0-9a-f]{40}"), ".park"
 
 
 @dataclass(eq=False)
@@ -30,6 +33,18 @@ class Record:
     def length(self) -> int:
         """How many tokens it has read."""
         return len(self.tokens) // TOKEN_BYTES
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is held under a name: tokens; used: seconds since the epoch; bytes by tier, the fastest
+    first.
+    """
+
+    name: str
+    tokens: int
+    used: float
+    nbytes: dict[str, int]
 
 
 def pack(tokens: Sequence[int]) -> bytes:

@@ -1,26 +1,30 @@
-"""What is asked of the engine, what it tells, and a sequence while it runs."""
+"""What is asked of the engine, what it tells, and a sequence while it runs: read without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from ..model.oracle import Guide
 from ..sampling import Sampling
-from .cache import PAGE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..model.oracle import Guide
+
+# tokens of a page
+PAGE = 64
 
 
 @dataclass(frozen=True)
-class Request:
-    """A continuation wanted: prompt tokens, how to draw, the number of the sample.
+class Continuation:
+    """A continuation wanted, as plain data: prompt tokens, how to draw, the number of the sample.
 
     boundaries: positions of the prompt where agents return (the ends of its messages); a checkpoint
-    is kept there. namespace: whose prefixes may be shared. priority: higher goes first. guide:
-    makes what holds the continuation to a grammar (`Compiled.start`). session: a name under which
-    the end of the turn is parked in the lower tiers.
+    is kept there. namespace: whose prefixes may be shared. priority: higher goes first. session: a
+    name under which the end of the turn is parked in the lower tiers.
     """
 
     prompt: tuple[int, ...]
@@ -29,8 +33,14 @@ class Request:
     boundaries: tuple[int, ...] = ()
     namespace: str = ""
     priority: int = 0
-    guide: Callable[[], Guide] | None = None
     session: str = ""
+
+
+@dataclass(frozen=True)
+class Request(Continuation):
+    """What is wanted, and guide: makes what holds it to a grammar (`Compiled.start`)."""
+
+    guide: Callable[[], Guide] | None = None
 
     def check(self, vocab: int, limit: int) -> None:
         """ValueError if a model of `vocab` tokens cannot read it, or not within `limit` tokens."""
@@ -66,11 +76,17 @@ class Usage:
 
 
 class Overloaded(RuntimeError):
-    """So many wait that the queue is full; `retry_after` seconds later there may be room."""
+    """The queue is full; `retry_after` seconds later there may be room."""
 
-    def __init__(self, waiting: int, retry_after: float) -> None:
-        super().__init__(f"{waiting} requests are waiting; try again in {retry_after:.0f} s")
-        self.waiting, self.retry_after = waiting, retry_after
+    def __init__(self, told: str, retry_after: float) -> None:
+        super().__init__(told)
+        self.retry_after = retry_after
+
+    @classmethod
+    def by(cls, waiting: int) -> Overloaded:
+        """What is told while so many wait."""
+        seconds = 1.0 + waiting / 10
+        return cls(f"{waiting} requests are waiting; try again in {seconds:.0f} s", seconds)
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from .records import Record, unpack
+from .records import Record, Session, unpack
 from .tiers import Tier, Tiers
-
-
-@dataclass(frozen=True)
-class Session:
-    """What is held under a name: tokens; used: seconds since the epoch; bytes by tier, the fastest
-    first.
-    """
-
-    name: str
-    tokens: int
-    used: float
-    nbytes: dict[str, int]
 
 
 def sessions(tiers: Tiers, namespace: str) -> list[Session]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,10 +15,7 @@ from torch import Tensor
 from . import atomic, parked
 from .cache import Snapshot
 from .parked import Damaged
-from .records import Record, Records, name_of, pack, space_of
-
-HASHED = re.compile(r"[0-9a-f]{40}")
-SUFFIX = ".park"
+from .records import HASHED, PARKED, Record, Records, name_of, pack, space_of
 
 
 class Store:
@@ -46,7 +42,7 @@ class Store:
         max_age_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        parked.check_byte_order()
+        atomic.check_byte_order()
         self.folder, self.quota_bytes, self.max_age_seconds = folder, quota_bytes, max_age_seconds
         self.stats: Counter[str] = Counter()
         self._fingerprint = parked.hashed(fingerprint)
@@ -171,7 +167,7 @@ class Store:
                 self._remove(record, "deleted")
 
     def _path(self, record: Record) -> Path:
-        return self.folder / record.space / (record.name + SUFFIX)
+        return self.folder / record.space / (record.name + PARKED)
 
     def _is_old(self, used: float) -> bool:
         return self._clock() - used > self.max_age_seconds
@@ -245,7 +241,7 @@ class Store:
                 for entry in _entries(folder.path):
                     if entry.name.endswith(atomic.DRAFT):
                         atomic.sweep(Path(entry.path))
-                    elif entry.name.endswith(SUFFIX):
+                    elif entry.name.endswith(PARKED):
                         self._admit(folder.name, Path(entry.path))
 
     def _admit(self, space: str, path: Path) -> None:
@@ -259,7 +255,7 @@ class Store:
                     if head.namespace != parked.hashed(space.encode()):
                         raise Damaged("namespace")
                     name = name_of(head.tokens, head.session)
-                    if path.name != name + SUFFIX:
+                    if path.name != name + PARKED:
                         raise Damaged("name")
                 except Damaged as error:
                     self.stats[error.reason] += 1

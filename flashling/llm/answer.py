@@ -5,20 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..engine.request import Event as Drawn
+from ..engine.request import Usage as Cost
 from ..sampling import Sampling
 from ..text.tokenizer import Tokenizer
 from ..text.toolcalls import Event as Said
 from ..text.toolcalls import Parser, Text, gather
 from .stops import Stops
-
-if TYPE_CHECKING:
-    from ..engine import request
-    from . import plain
-
-    Drawn = request.Event | plain.Event
-    Cost = request.Usage | plain.Usage
 
 Message = dict[str, Any]
 

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-import msgspec
 from msgspec.msgpack import Decoder
 
-from .plain import Session, Usage
+from ..engine.records import Session
+from ..engine.request import Usage
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
-
-T = TypeVar("T")
-
-
-def told(given: Any, kind: type[T]) -> T:
-    """The engine's data as the plain ones of the same fields."""
-    return msgspec.convert(given, kind, from_attributes=True)
 
 
 def abort(engine: Engine, numbers: list[int]) -> None:
@@ -36,7 +29,7 @@ def sessions(engine: Engine, namespace: str) -> list[Session]:
     """The parked sessions, the last used first."""
     from ..engine import sessions as parked
 
-    return told(parked.sessions(engine.room.tiers, namespace), list[Session])
+    return parked.sessions(engine.room.tiers, namespace)
 
 
 def fork(engine: Engine, namespace: str, name: str, to: str) -> bool:
@@ -60,8 +53,7 @@ def delete(engine: Engine, namespace: str, name: str) -> bool:
 
 def explain(engine: Engine, namespace: str, prompts: list[list[int]]) -> list[Usage]:
     """What of each prompt is held, and why no more."""
-    found = [engine.room.explain(namespace, tokens) for tokens in prompts]
-    return told(found, list[Usage])
+    return [engine.room.explain(namespace, tokens) for tokens in prompts]
 
 
 def gauges(engine: Engine) -> dict[str, int]:

@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from ..engine.grammar import Grammar
-from .plain import Event, Full, Request
+from ..engine.request import Continuation, Event, Overloaded
 
 HEAD = 4
 ENCODER = Encoder()
@@ -33,7 +33,7 @@ class Add(Struct, tag=True, array_like=True):
     """Run a request, its answers held to a grammar; answered with the numbers of its samples."""
 
     id: int
-    request: Request
+    request: Continuation
     samples: int
     grammar: Grammar | None
 
@@ -56,7 +56,7 @@ class Failure(Struct, array_like=True):
     def error(self) -> Exception:
         """The exception again."""
         if self.retry_after:
-            return Full(self.text, self.retry_after)
+            return Overloaded(self.text, self.retry_after)
         return ValueError(self.text) if self.is_asked else RuntimeError(self.text)
 
 

@@ -18,9 +18,9 @@ from msgspec import Raw
 from msgspec.msgpack import Decoder
 
 from ..engine.grammar import Grammar
+from ..engine.request import Continuation, Event
 from .calls import RESULTS, abort
 from .frames import ENCODER, TOLD, Add, Answer, Call, Setup, Told, frame, taken
-from .plain import Event, Request
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -133,7 +133,9 @@ class Link(asyncio.Protocol):
         if not self._gone.done():
             self._gone.set_result(None)
 
-    def open(self, request: Request, samples: int, grammar: Grammar | None, tell: Tell) -> Stream:
+    def open(
+        self, request: Continuation, samples: int, grammar: Grammar | None, tell: Tell
+    ) -> Stream:
         """Have a request run; `tell` is told its events, and the exception that ends all of it."""
         stream = Stream(self, tell, self._loop.create_future())
 

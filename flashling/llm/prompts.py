@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..text.template import Rendered, render
 from ..text.tokenizer import Tokenizer
 from .answer import Answer, Message
 from .guides import Tools
+from .turn_files import TurnFiles
 from .turns import Turns
-
-if TYPE_CHECKING:
-    from .turn_files import TurnFiles
 
 # messages, tools and the thinking switch to prompt tokens: as `text.jinja.template` returns it
 Template = Callable[[Sequence[Message], Tools, bool | None], list[int]]
@@ -70,9 +67,6 @@ class Prompts:
         """Have the turns of sessions outlive the process, beside their pasts in `folder`; those
         that are there are known from now on.
         """
-        # with the engine's files come tensors, which only those need who keep some
-        from .turn_files import TurnFiles
-
         self.files = TurnFiles(folder, self.tokenizer.source.encode())
         self.turns.add(self.files.read())
 

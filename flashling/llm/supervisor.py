@@ -11,9 +11,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from ..engine.grammar import Grammar
+from ..engine.request import Continuation, Event
 from .frames import ENCODER, Setup
 from .link import Link, Lost, Stream, Tell
-from .plain import Event, Request
 
 if TYPE_CHECKING:
     from ..engine.engine import Engine
@@ -55,7 +55,9 @@ class Supervisor:
         # requests that ran when engines ended: at how many ends, when last, and what it was told
         self._suspects: dict[bytes, tuple[int, float, Lost | None]] = {}
 
-    def open(self, request: Request, samples: int, grammar: Grammar | None, tell: Tell) -> Stream:
+    def open(
+        self, request: Continuation, samples: int, grammar: Grammar | None, tell: Tell
+    ) -> Stream:
         """Have a request run; as `Link.open`. Lost if there is no engine; ValueError if `CAUSE`
         engines have ended while they ran this same request.
         """
@@ -133,7 +135,7 @@ class Supervisor:
         if len(self._suspects) > SUSPECTS:
             del self._suspects[next(iter(self._suspects))]
 
-    def _check(self, request: Request, grammar: Grammar | None) -> None:
+    def _check(self, request: Continuation, grammar: Grammar | None) -> None:
         """A client that sends it again and again would end engine after engine for all others."""
         if not self._suspects:
             return
@@ -151,7 +153,7 @@ class Supervisor:
         return self._link
 
 
-def _name(request: Request, grammar: Grammar | None) -> bytes:
+def _name(request: Continuation, grammar: Grammar | None) -> bytes:
     """The same for a request that is sent again: its seed may be another one."""
     sampling = replace(request.sampling, seed=0)
     return blake2b(ENCODER.encode((request.prompt, sampling, grammar)), digest_size=16).digest()

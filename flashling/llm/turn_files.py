@@ -11,10 +11,8 @@ from contextlib import nullcontext, suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from ..engine import atomic, parked
-from ..engine.records import name_of, space_of
-from ..engine.store import HASHED
-from ..engine.store import SUFFIX as PARKED
+from ..engine import atomic
+from ..engine.records import HASHED, PARKED, name_of, space_of
 from .turns import KEY_BYTES
 
 MAGIC, SUFFIX = b"FLTURN01", ".turns"
@@ -37,7 +35,7 @@ class TurnFiles:
     """
 
     def __init__(self, folder: Path, fingerprint: bytes) -> None:
-        parked.check_byte_order()
+        atomic.check_byte_order()
         self.folder = folder
         self._head = MAGIC + blake2b(fingerprint, digest_size=DIGEST_BYTES).digest()
         self._swept: dict[Path, float] = {}

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Raw
-from msgspec.structs import asdict
 
 from ..engine.compiler import Compiled, Compiler
 from ..engine.request import Overloaded, Request
@@ -24,11 +23,10 @@ from ..engine.warm import record
 from ..model.ling import Ling
 from ..sampling import Sampling
 from ..text.tokenizer import Tokenizer
-from .calls import ARGUMENTS, CALLS, told
+from .calls import ARGUMENTS, CALLS
 from .frames import ASKED, ENCODER, SETUP, Add, Answer, Call, Failure, Setup, Told, frame, taken
 from .load import Startup, load
 from .parking import tiers_for
-from .plain import Event
 from .sizes import engine_for
 
 LOG = logging.getLogger("flashling.engine")
@@ -118,8 +116,9 @@ class Worker:
 
     def _add(self, asked: Add, compiled: Future[Compiled] | None = None) -> None:
         def add() -> list[int]:
-            guide, given = compiled.result().start if compiled else None, asdict(asked.request)
-            return self._engine.add_samples(Request(**given, guide=guide), asked.samples)
+            guide = compiled.result().start if compiled else None
+            request = Request(**vars(asked.request), guide=guide)
+            return self._engine.add_samples(request, asked.samples)
 
         self._answer(asked.id, add)
 
@@ -146,7 +145,7 @@ class Worker:
             del self._engine
             self._make(number)
         if events or self._answers or lost or not self._engine.is_idle:
-            self._send(Told(told(events, list[Event]), self._answers, lost))
+            self._send(Told(events, self._answers, lost))
             self._answers = []
 
     def _receive(self) -> bool:

@@ -40,6 +40,7 @@ ROUTES = [
     Route("/v1/requests/{id}/cancel", small.cancel, methods=["POST"]),
     Route("/tokenize", small.tokenize, methods=["POST"]),
     Route("/detokenize", small.detokenize, methods=["POST"]),
+    Route("/render", small.render, methods=["POST"]),
     Route("/openapi.json", openapi),
     Route("/metrics", small.metrics),
     Route("/version", small.version),

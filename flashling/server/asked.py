@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engine.grammar import Grammar
+from ..engine.request import Continuation
 from ..llm.face import Face
-from ..llm.plain import Request
 from ..llm.prompts import Talk
 from ..sampling import Sampling
 from ..text.template import Rendered
@@ -28,7 +28,7 @@ class Asked:
     its answers are held to.
     """
 
-    request: Request
+    request: Continuation
     samples: int
     talk: Talk | None = None
     grammar: Grammar | None = None
@@ -66,11 +66,10 @@ class Asker:
         sampling = self._sampling(body, body.max_tokens or 16, body.logprobs or 0, {})
         return [Asked(self._request(Rendered(p), sampling, client, body), samples) for p in prompts]
 
-    def prompt(self, body: Chat) -> list[int]:
-        """The tokens of a chat's prompt."""
+    def prompt(self, body: Chat) -> Rendered:
+        """A chat's prompt."""
         bound = held(body, self.llm.tokenizer)
-        talk = self.llm.prompts.of(messages_of(body.messages), bound.tools, thinking(body))
-        return talk.prompt.tokens
+        return self.llm.prompts.of(messages_of(body.messages), bound.tools, thinking(body)).prompt
 
     def _prompts(self, given: str | list[Any]) -> list[list[int]]:
         encode = self.llm.tokenizer.encode
@@ -133,7 +132,7 @@ class Asker:
 
     def _request(
         self, prompt: Rendered, sampling: Sampling, client: Client, body: Drawing
-    ) -> Request:
+    ) -> Continuation:
         most = self.llm.config.max_position_embeddings
         tokens = tuple(prompt.tokens)
         if len(tokens) >= most:
@@ -143,7 +142,7 @@ class Asker:
         if body.session_id and (body.n or 1) > 1:
             told = f"session_id: n is {body.n}; a session goes on from one answer"
             raise Refused(400, told, "session_id")
-        return Request(
+        return Continuation(
             tokens,
             sampling,
             # other conversations go on from where the system message ends

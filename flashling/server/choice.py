@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from ..engine.request import Event as Drawn
 from ..llm import Answer, CallArgs, CallEnd, CallStart, Event, Reasoning, Text
-from ..llm.plain import Event as Drawn
 from ..text.tokenizer import Tokenizer
 
 Delta = dict[str, Any]

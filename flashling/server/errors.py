@@ -9,8 +9,8 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ..engine.request import Overloaded
 from ..llm.link import Lost
-from ..llm.plain import Full
 
 LOG = logging.getLogger("flashling.server")
 KINDS = {
@@ -42,7 +42,7 @@ def refusal(error: Exception) -> Refused:
     """
     if isinstance(error, Refused):
         return error
-    if isinstance(error, Full):
+    if isinstance(error, Overloaded):
         return Refused(429, str(error), retry_after=error.retry_after)
     if isinstance(error, Lost):
         return Refused(503, str(error), retry_after=error.retry_after)

@@ -9,8 +9,8 @@ from msgspec import Meta, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..engine.request import Usage
 from ..llm import calls
-from ..llm.plain import Usage
 from . import limits, sse
 from .asked import Asker
 from .errors import Refused
@@ -56,7 +56,7 @@ def _tokens(asker: Asker, i: int, prompt: Prompt) -> list[int]:
     if bool(prompt.messages) == bool(prompt.prompt):
         raise Refused(400, f"{field}: give messages or a prompt, one of them", field)
     if prompt.messages:
-        return asker.prompt(prompt)
+        return asker.prompt(prompt).tokens
     if isinstance(prompt.prompt, str):
         return asker.llm.tokenizer.encode(prompt.prompt)
     tokens, vocab = prompt.prompt or [], asker.llm.config.vocab_size

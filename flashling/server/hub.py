@@ -14,10 +14,11 @@ from .errors import Refused
 from .keys import Client
 from .metrics import Metrics
 from .settings import Settings
+from .spans import Spans
 from .stored import Responses
 from .tape import Tape
 from .turn import DEADLINE, Turn
-from .usage import Ledger
+from .usage import Ledger, account_of
 
 ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 OPERATIONS = {"chatcmpl": "chat", "cmpl": "text_completion", "msg": "chat", "resp": "chat"}
@@ -29,7 +30,8 @@ class Hub:
     def __init__(self, llm: Face, settings: Settings) -> None:
         self.llm, self.settings = llm, settings
         self.asker = Asker(llm, settings.temperature)
-        self.ledger = Ledger(settings.ledger, settings.model)
+        self.ledger = Ledger(settings.ledger)
+        self.spans = Spans(settings.otlp) if settings.otlp else None
         self.responses = Responses(settings.store)
         self.metrics = Metrics()
         self.is_draining = False
@@ -58,8 +60,11 @@ class Hub:
             if name is not None and self._called.get(name) == turn.id:
                 del self._called[name]
             if is_taken:
-                self.ledger.record(turn, OPERATIONS[prefix], model)
+                account = account_of(turn, OPERATIONS[prefix], self.settings.model, model)
+                self.ledger.record(turn, account)
                 self.metrics.record(turn)
+                if self.spans is not None:
+                    self.spans.record(turn, account, request.headers)
 
         is_taken = False
         turn = Turn(self.llm, asked, client, prefix, end)

@@ -37,7 +37,7 @@ async def count_tokens(request: Request) -> Response:
     """How many tokens a conversation takes."""
     hub, body = hub_of(request), await read(request, Counted)
     prompt = await asyncio.to_thread(hub.asker.prompt, chat_of(body))
-    return sse.answer({"input_tokens": len(prompt)})
+    return sse.answer({"input_tokens": len(prompt.tokens)})
 
 
 async def _whole(hub: Hub, turn: Turn, headers: dict[str, str]) -> Response:

@@ -32,6 +32,7 @@ BODIES: dict[str, type[Struct]] = {
     "/v1/cache/explain": Explain,
     "/tokenize": Tokenize,
     "/detokenize": Detokenize,
+    "/render": Chat,
 }
 ANSWERING = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses")
 HEADERS = {

@@ -120,6 +120,8 @@ class Listener(uvicorn.Server):
             if not await hub.llm.engine.close():
                 self.status = self.status or FAILED
                 self._stop("the engine did not end in order; sessions may not have been written")
+            if hub.spans is not None:
+                await asyncio.to_thread(hub.spans.close)
 
     async def _end(self) -> None:
         await asyncio.sleep(self._gate.hub.settings.drain)

@@ -9,8 +9,8 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ..engine.records import Session as Parked
 from ..llm import calls
-from ..llm.plain import Session as Parked
 from . import sse
 from .errors import Refused
 from .hub import hub_of

@@ -15,11 +15,12 @@ GB, MOST_GB = 10**9, 10**6
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a server. model: the name it is served under; any is accepted. ledger: the folder
-    of the usage records. store: the folder of stored responses. host_cache: GB (10^9 bytes) of
-    memory for sessions. disk_cache: FOLDER:GB for those that outlive the server. temperature: where
-    a request names none. queue: requests that may wait. drain: seconds that running requests get
-    after SIGTERM.
+    """Settings of a server. model: the name it is served under; any is accepted. aliases: those
+    that it is listed under as well. ledger: the folder of the usage records. store: the folder of
+    stored responses. host_cache: GB (10^9 bytes) of memory for sessions. disk_cache: FOLDER:GB for
+    those that outlive the server. temperature: where a request names none. queue: requests that may
+    wait. drain: seconds that running requests get after SIGTERM. otlp: the collector that is sent
+    a span of each request.
     """
 
     model: str = "embedded"
@@ -33,6 +34,8 @@ class Settings:
     temperature: float = 1.0
     queue: int = limits.QUEUE
     drain: float = 30.0
+    aliases: tuple[str, ...] = ()
+    otlp: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:
@@ -43,6 +46,10 @@ class Settings:
             raise ValueError(f"{self.drain} seconds to drain must lie between 0 and 3600")
         if not 0 <= self.host_cache <= MOST_GB:
             raise ValueError(f"a host cache of {self.host_cache} GB must lie in [0, {MOST_GB}]")
+        if wrong := [name for name in self.names if not 0 < len(name) <= limits.NAME]:
+            raise ValueError(f"the name {wrong[0]!r} needs 1 to {limits.NAME} characters")
+        if self.otlp is not None and not self.otlp.startswith(("http://", "https://")):
+            raise ValueError(f"--otlp {self.otlp!r} is no address such as http://127.0.0.1:4318")
         # says what is wrong with it
         _ = self.disk
         if not (self.keys or self.is_local):
@@ -50,6 +57,11 @@ class Settings:
                 f"{self.host} can be reached by others: give keys with --keys FILE or in "
                 f"{VARIABLE}, or leave the host at 127.0.0.1"
             )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that it is listed under, its own first."""
+        return tuple(dict.fromkeys((self.model, *self.aliases)))
 
     @property
     def disk(self) -> tuple[Path | None, int]:

@@ -17,7 +17,7 @@ from .errors import Refused
 from .hub import hub_of
 from .said import messages_of
 from .tools import functions
-from .wire import Detokenize, Tokenize, read
+from .wire import Chat, Detokenize, Tokenize, read
 
 STARTED = int(time.time())
 
@@ -47,15 +47,15 @@ async def version(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """The model under its name."""
-    told = _model(request, hub_of(request).settings.model)
-    return sse.answer({"object": "list", "data": [told]})
+    """The model, under each of its names."""
+    names = hub_of(request).settings.names
+    return sse.answer({"object": "list", "data": [_model(request, name) for name in names]})
 
 
 async def model(request: Request) -> Response:
     """The model."""
-    hub, name = hub_of(request), request.path_params["name"]
-    if name != hub.settings.model:
+    name = request.path_params["name"]
+    if name not in hub_of(request).settings.names:
         raise Refused(404, f"no model {name[:60]!r} is served; see /v1/models", "model")
     return sse.answer(_model(request, name))
 
@@ -114,6 +114,17 @@ async def tokenize(request: Request) -> Response:
     most = hub.llm.config.max_position_embeddings
     told = {"count": len(tokens), "max_model_len": most, "tokens": tokens}
     return sse.answer({**told, "borders": borders} if body.messages is not None else told)
+
+
+async def render(request: Request) -> Response:
+    """What the model would read for a chat: its text, its tokens, and the positions at which its
+    messages end.
+    """
+    hub, body = hub_of(request), await read(request, Chat)
+    prompt = await asyncio.to_thread(hub.asker.prompt, body)
+    text = await asyncio.to_thread(hub.llm.tokenizer.decode, prompt.tokens)
+    told = {"prompt": text, "count": len(prompt.tokens), "tokens": prompt.tokens}
+    return sse.answer({**told, "borders": prompt.borders})
 
 
 async def detokenize(request: Request) -> Response:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..engine.grammar import Grammar
-from ..engine.grammar_tools import tools_lark
+from ..engine.grammar_tools import COMPACT, tools_lark
 from ..text.tokenizer import Tokenizer
 from ..text.toolcalls import CALL
 from . import limits
@@ -15,8 +15,6 @@ from .errors import Refused
 from .wire import Chat, Format
 
 Tool = dict[str, Any]
-# white space as in `engine.compiler.COMPACT`, which comes with torch
-COMPACT = {"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": False}
 
 
 @dataclass(frozen=True)

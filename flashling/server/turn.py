@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ..engine.request import Event as Drawn
+from ..engine.request import Usage
 from ..llm import Answer, Event, Reasoning, calls
 from ..llm.answer import Reading
 from ..llm.face import Face
-from ..llm.plain import Event as Drawn
-from ..llm.plain import Usage
 from . import limits
 from .asked import Asked
 from .errors import Refused
@@ -51,15 +51,16 @@ class Turn:
         self.answers: dict[int, Answer] = {}
         # the engine's account of the sample that read the prompt
         self.cost: Usage | None = None
+        # what it ended with, if not in order
+        self.failure: Exception | None = None
         self._llm, self._on_end = llm, on_end
         self._queue: asyncio.Queue[tuple[int, Drawn] | None] = asyncio.Queue()
         self._readings: dict[int, Reading] = {}
-        self._failure: Exception | None = None
         self._heard = asyncio.Event()
         self._is_closed = self._is_silent = False
 
     async def begin(self) -> None:
-        """Give the request to the engine. Raises what refuses it: ValueError, Full, Lost."""
+        """Give the request to the engine. Raises what refuses it: ValueError, Overloaded, Lost."""
         request, samples = self.asked.request, self.asked.samples
         tokenizer = self._llm.tokenizer
         self._readings = {i: Reading(tokenizer, request.sampling) for i in range(samples)}
@@ -72,8 +73,8 @@ class Turn:
             raise
         try:
             await self._stream.taken
-            if self._failure is not None:
-                raise self._failure
+            if self.failure is not None:
+                raise self.failure
         except BaseException:
             self.close()
             raise
@@ -89,9 +90,9 @@ class Turn:
         try:
             if not self._heard.is_set() and await engine.call(calls.is_waiting, numbers):
                 told = f"it could not be begun within {seconds:g} s; try again later"
-                raise Refused(503, told, DEADLINE, retry_after=seconds)
-            if self._failure is not None:
-                raise self._failure
+                self.failure = Refused(503, told, DEADLINE, retry_after=seconds)
+            if self.failure is not None:
+                raise self.failure
         except Exception:
             self.close()
             raise
@@ -108,7 +109,7 @@ class Turn:
 
     def fail(self, error: Exception) -> None:
         """End it with an error, whatever has not been read yet."""
-        self._failure = self._failure or error
+        self.failure = self.failure or error
         self._stream.close()
         # wakes those who wait for it
         self._heard.set()
@@ -129,8 +130,8 @@ class Turn:
         try:
             while left:
                 found = await self._queue.get()
-                if self._failure is not None:
-                    raise self._failure
+                if self.failure is not None:
+                    raise self.failure
                 if found is None:
                     yield None
                     continue
@@ -151,7 +152,8 @@ class Turn:
     def _read(self, sample: int, drawn: Drawn) -> News:
         reading = self._readings[sample]
         if drawn.finish == "error":
-            raise Refused(500, f"the answer could not be finished: {drawn.error}")
+            self.failure = Refused(500, f"the answer could not be finished: {drawn.error}")
+            raise self.failure
         was_over = reading.is_over
         is_said = drawn.token is not None and not was_over
         events = list(reading.push(drawn))

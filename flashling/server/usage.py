@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,34 @@ def _source(turn: Turn) -> dict[str, str]:
     return {"restored_from": cost.restored_from, "miss_reason": cost.miss_reason}
 
 
+def account_of(turn: Turn, operation: str, model: str, asked: str | None) -> dict[str, Any]:
+    """A turn that is over, under the names of OpenTelemetry's GenAI conventions. asked: the model's
+    name in the request.
+    """
+    return {
+        "flashling.key": turn.client.name,
+        "gen_ai.operation.name": operation,
+        "gen_ai.request.model": asked or model,
+        "gen_ai.response.model": model,
+        "gen_ai.response.id": turn.id,
+        "gen_ai.response.finish_reasons": [
+            turn.finishes.get(i, "abort") for i in range(turn.asked.samples)
+        ],
+        "gen_ai.usage.input_tokens": turn.prompt_tokens,
+        "gen_ai.usage.cache_read.input_tokens": cached_of(turn),
+        "gen_ai.usage.output_tokens": turn.output_tokens,
+        "gen_ai.server.time_to_first_token": round(max(0.0, turn.first - turn.began), 6),
+    }
+
+
 class Ledger:
-    """Sums by key, and a line for each request in `folder`/usage-DAY.jsonl (UTC), under the names
-    of OpenTelemetry's GenAI conventions. Without a folder the sums last as long as the server.
+    """Sums by key, and a line for each request in `folder`/usage-DAY.jsonl (UTC): its account.
+    Without a folder the sums last as long as the server.
     """
 
-    def __init__(self, folder: Path | None, model: str) -> None:
+    def __init__(self, folder: Path | None) -> None:
         """ValueError if the folder cannot be written."""
-        self._folder, self._model = folder, model
+        self._folder = folder
         self._sums: dict[str, dict[str, float]] = {}
         if folder is None:
             return
@@ -79,28 +100,16 @@ class Ledger:
         for name, value in zip(SUMS, (1, *values), strict=True):
             sums[name] += value
 
-    def record(self, turn: Turn, operation: str, model: str | None) -> None:
+    def record(self, turn: Turn, account: Mapping[str, Any]) -> None:
         """Write a turn that is over. A full disk costs the line, not the request."""
-        seconds = turn.ended - turn.began
-        name, cached = turn.client.name, cached_of(turn)
-        self._add(name, turn.prompt_tokens, cached, turn.output_tokens, seconds)
+        seconds, cached = turn.ended - turn.began, cached_of(turn)
+        self._add(turn.client.name, turn.prompt_tokens, cached, turn.output_tokens, seconds)
         if self._folder is None:
             return
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(turn.ended)),
-            "flashling.key": name,
-            "gen_ai.operation.name": operation,
-            "gen_ai.request.model": model or self._model,
-            "gen_ai.response.model": self._model,
-            "gen_ai.response.id": turn.id,
-            "gen_ai.response.finish_reasons": [
-                turn.finishes.get(i, "abort") for i in range(turn.asked.samples)
-            ],
-            "gen_ai.usage.input_tokens": turn.prompt_tokens,
-            "gen_ai.usage.cache_read.input_tokens": cached,
-            "gen_ai.usage.output_tokens": turn.output_tokens,
+            **account,
             "gen_ai.client.operation.duration": round(seconds, 6),
-            "gen_ai.server.time_to_first_token": round(max(0.0, turn.first - turn.began), 6),
         }
         day = time.strftime("%Y-%m-%d", time.gmtime(turn.ended))
         try:

@@ -63,6 +63,15 @@ def of_opencode(events: Events, home: Path) -> tuple[int, int, int]:
     return calls, given, sum(u["output"] + u["reasoning"] for u in used)
 
 
+def of_qwen(events: Events, home: Path) -> tuple[int, int, int]:
+    """Calls that Qwen Code answered, tokens in and out."""
+    told = [e["message"] for e in events if e["type"] in ("assistant", "user")]
+    used = [m["usage"] for m in told if m["role"] == "assistant"]
+    parts = [part for m in told for part in m["content"] if isinstance(part, dict)]
+    calls = sum(part["type"] == "tool_result" for part in parts)
+    return calls, sum(u["input_tokens"] for u in used), sum(u["output_tokens"] for u in used)
+
+
 AIDER = ["--model", "openai/embedded", "--no-stream", "--yes-always", "--no-git", "--no-analytics"]
 AIDER += ["--no-check-update", "--no-show-model-warnings", "--map-tokens", "0"]
 # package, its protocol, how a turn is asked for (a title of ours saves a request for one), and
@@ -98,6 +107,12 @@ AGENTS: dict[str, tuple[str, str, list[str], Callable[[Events, Path], tuple[int,
         [*AIDER, "--analytics-log", "../log.jsonl", "--message"],
         of_aider,
     ),
+    "qwen": (
+        "@qwen-code/qwen-code@0.15.10",
+        "chat",
+        ["--bare", "--auth-type", "openai", "--yolo", "--output-format", "stream-json"],
+        of_qwen,
+    ),
     "kilo": (
         "@kilocode/cli@7.7.7",
         "chat",
@@ -117,6 +132,13 @@ def configure(name: str, home: Path, url: str) -> list[str]:
         config.parent.mkdir(parents=True)
         config.write_text(json.dumps({"providers": {"flashling": {**told, "models": [model]}}}))
         return []
+    if name == "qwen":
+        # all of its tools and instructions are 32,000 tokens, bare 5,000
+        told = {"name": "embedded", "generationConfig": {"samplingParams": {"max_tokens": 128}}}
+        config = home / ".qwen" / "settings.json"
+        config.parent.mkdir()
+        config.write_text(json.dumps({"model": told}))
+        return ["--openai-base-url", f"{url}/v1", "--openai-api-key", KEYS["bob"]]
     if name == "aider":
         (home / ".env").write_text(f"OPENAI_API_BASE={url}/v1\nOPENAI_API_KEY={KEYS['bob']}\n")
         return []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -24,20 +25,21 @@ class Abuse:
     def __init__(self, port: int, key: str) -> None:
         self.port, self.key, self.number = port, key, 0
 
-    def head(self, size: int, *more: str) -> bytes:
+    def head(self, size: int, *more: str, path: str = CHAT) -> bytes:
         """The head of a POST with a body of `size` bytes."""
-        lines = [f"POST {CHAT} HTTP/1.1", "host: 127.0.0.1", f"authorization: Bearer {self.key}"]
+        lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", f"authorization: Bearer {self.key}"]
         return "\r\n".join([*lines, f"content-length: {size}", *more, "", ""]).encode()
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection."""
         return await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 10)
 
-    async def ask(self, text: bytes, *more: str) -> None:
+    async def ask(self, text: bytes, *more: str, path: str = CHAT) -> None:
         """Send a body, read the answer to its end."""
         reader, writer = await self.open()
         with suppress(ConnectionError):
-            writer.write(self.head(len(text), "connection: close", *more) + text)
+            head = self.head(len(text), "connection: close", *more, path=path)
+            writer.write(head + text)
             await writer.drain()
             while await reader.read(1 << 16):
                 pass
@@ -105,6 +107,32 @@ class Abuse:
             self.many(lambda: self.ask(b"[" * (33 << 20)), 1, 1.0),
         )
 
+    async def strangers(self) -> None:
+        """800 requests a second, and more where they are answered quicker, with a wrong key."""
+        self.key = "sk-nobody-0123456789"
+        await self.many(lambda: self.ask(b"{}"), 8, 0.01)
+
+    async def prompts(self) -> None:
+        """One prompt after the other that fills the context and that nobody has sent before."""
+
+        async def long() -> None:
+            self.number += 1
+            body = {"prompt": [5, self.number % 1000 + 300, *[500] * 65_000], "max_tokens": 1}
+            await self.ask(json.dumps(body).encode(), path="/v1/completions")
+
+        await self.many(long, 1, 0.1)
+
+    async def giants(self) -> None:
+        """Schemas as large as they may be, none like another."""
+
+        async def giant() -> None:
+            self.number += 1
+            fields = {f"f{self.number}_{i}": {"type": ["string", "null"]} for i in range(5000)}
+            form = {"type": "json_schema", "json_schema": {"schema": {"properties": fields}}}
+            await self.ask(json.dumps({**ASK, "response_format": form}).encode())
+
+        await self.many(giant, 2, 0.2)
+
     async def schemas(self) -> None:
         """Schemas that nobody has sent before, with 200 properties each."""
 
@@ -137,21 +165,22 @@ class Abuse:
         await self.many(lambda: self.ask(json.dumps(body).encode()), 1, 0.5)
 
     async def leavers(self) -> None:
-        """Requests for long answers whose clients leave at once."""
+        """Requests for long answers whose clients leave at any time."""
+        dice = random.Random(1)
 
         async def leave() -> None:
-            self.number += 1
             body = json.dumps({**ASK, "stream": True, "max_tokens": 4000, "ignore_eos": True})
             _, writer = await self.open()
             writer.write(self.head(len(body)) + body.encode())
             await writer.drain()
-            await asyncio.sleep(0.01 * (self.number % 5))
+            await asyncio.sleep(dice.choice([0, 0.01, 0.05, 0.2]) * dice.random())
             writer.close()
 
         await self.many(leave, 4, 0.2)
 
 
-KINDS = ["readers", "senders", "headers", "bodies", "schemas", "patterns", "stops", "leavers"]
+KINDS = ["readers", "senders", "headers", "bodies", "strangers", "schemas", "giants"]
+KINDS += ["patterns", "stops", "leavers"]
 
 if __name__ == "__main__":
     kind, port, key = sys.argv[1:]

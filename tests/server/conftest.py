@@ -114,6 +114,7 @@ def serving(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The server that all tests share."""
-    found = start(tmp_path_factory.mktemp("served"))
+    names = ("--alias", "gpt-4.1", "--alias", "org/model")
+    found = start(tmp_path_factory.mktemp("served"), *names)
     yield found
     stop(found)

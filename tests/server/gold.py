@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import uvicorn
-from msgspec.structs import asdict
 from torch import Tensor
 
 from flashling import nano
@@ -27,8 +26,7 @@ from flashling.config import TOY
 from flashling.engine.compiler import Compiler
 from flashling.engine.engine import Engine
 from flashling.engine.grammar import Grammar
-from flashling.engine.request import Request
-from flashling.llm import plain
+from flashling.engine.request import Continuation, Request
 from flashling.llm.face import Face
 from flashling.llm.prompts import Prompts
 from flashling.llm.service import Service
@@ -156,13 +154,13 @@ class Near:
     def __init__(self, service: Service, compiler: Compiler) -> None:
         self.service, self.compiler = service, compiler
 
-    def open(self, request: plain.Request, samples: int, grammar: Grammar | None, tell: Any) -> Any:
+    def open(self, request: Continuation, samples: int, grammar: Grammar | None, tell: Any) -> Any:
         loop = asyncio.get_running_loop()
         taken = loop.create_future()
         taken.set_result([])
         guide = None if grammar is None else self.compiler.compile(grammar).start
         stream = self.service.open(
-            Request(**asdict(request), guide=guide),
+            Request(**vars(request), guide=guide),
             samples,
             lambda i, event: loop.call_soon_threadsafe(tell, i, event),
         )

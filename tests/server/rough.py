@@ -79,6 +79,7 @@ SOUND: list[tuple[str, str, Any]] = [
     ("POST", "/v1/requests/{id}/cancel", {}),
     ("POST", "/tokenize", ASK),
     ("POST", "/detokenize", {"tokens": [1, 2]}),
+    ("POST", "/render", CHAT),
     ("GET", "/openapi.json", None),
     ("GET", "/metrics", None),
     ("GET", "/version", None),

@@ -201,8 +201,10 @@ def test_odd_conversations_are_borne(ann: OpenAI) -> None:
 
 
 def test_the_models(ann: OpenAI) -> None:
-    assert [m.id for m in ann.models.list()] == ["embedded"]
-    assert ann.models.retrieve("embedded").id == "embedded"
+    assert [m.id for m in ann.models.list()] == ["embedded", "gpt-4.1", "org/model"]
+    for name in ("embedded", "org/model"):
+        found = ann.models.retrieve(name)
+        assert found.id == name and found.root == "embedded"  # type: ignore[attr-defined]
     with pytest.raises(openai.NotFoundError, match="no model 'gpt-9'"):
         ann.models.retrieve("gpt-9")
 

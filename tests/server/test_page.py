@@ -576,6 +576,8 @@ def test_chinese_dark_and_phone(browser: Any, server: fake.Fake) -> None:
     tab.click("text=引擎")
     tab.wait_for_selector(".figures")
     assert not tab.evaluate(wide)
+    # tiers too are told in the reader's language
+    tab.locator(".panels >> text=内存").first.wait_for()
     tab.click(".bar [aria-label=菜单]")
     tab.click("text=设置")
     tab.click("text=English")

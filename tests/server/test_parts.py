@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-from flashling.engine import compiler
+from flashling.engine.request import Overloaded
 from flashling.llm import Answer, CallArgs, CallEnd, CallStart, Reasoning, Text, Usage
-from flashling.llm.plain import Full
-from flashling.server import tools
 from flashling.server.asked import thinking
 from flashling.server.choice import Choice
 from flashling.server.errors import FAILED, body_of, refusal
@@ -109,7 +107,7 @@ def test_errors_tell_no_internals(caplog: pytest.LogCaptureFixture) -> None:
     told = body_of(refusal(RuntimeError("at 0x7f00 in /secret/path")))
     assert told["error"]["message"] == FAILED and "secret" not in json.dumps(told)
     assert "secret" in caplog.text
-    full = refusal(Full("3 requests are waiting", 1.3))
+    full = refusal(Overloaded("3 requests are waiting", 1.3))
     assert full.status == 429 and full.retry_after == 1.3
     assert body_of(full, is_anthropic=True)["error"]["type"] == "rate_limit_error"
 
@@ -135,7 +133,7 @@ def test_a_ledger_goes_on_after_a_broken_line(tmp_path: Path) -> None:
     }
     text = json.dumps(line)
     (tmp_path / "usage-2026-01-01.jsonl").write_text(f"{text}\n{text[:30]}\n{text}\n")
-    sums = Ledger(tmp_path, "m").of("ann")
+    sums = Ledger(tmp_path).of("ann")
     assert sums == {
         "calls": 2,
         "input_tokens": 10,
@@ -146,8 +144,4 @@ def test_a_ledger_goes_on_after_a_broken_line(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(ValueError, match="no ledger can be kept in"):
-        Ledger(file, "m")
-
-
-def test_white_space_is_the_compiler_s() -> None:
-    assert tools.COMPACT == compiler.COMPACT
+        Ledger(file)

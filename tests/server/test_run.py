@@ -34,6 +34,7 @@ ASK = {
         (["--host-cache", "-1"], "a host cache of -1.0 GB must lie in"),
         (["--disk-cache", "here"], "a disk cache 'here' is not FOLDER:GB"),
         (["--disk-cache", "here:0"], "a disk cache 'here:0' is not FOLDER:GB"),
+        (["--alias", "a" * 257], "needs 1 to 256 characters"),
         (["--port", "0", "nowhere"], "no folder nowhere"),
     ],
 )

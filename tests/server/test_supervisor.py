@@ -17,11 +17,10 @@ import pytest
 
 from flashling.cli.app import main
 from flashling.engine.engine import Engine
-from flashling.engine.request import Event as Drawn
+from flashling.engine.request import Continuation, Event
 from flashling.llm import calls, supervisor
 from flashling.llm.frames import TOLD, Add, Setup, Told, frame, taken
 from flashling.llm.link import Lost, Stream
-from flashling.llm.plain import Event, Request
 from flashling.llm.supervisor import Supervisor
 from flashling.llm.worker import Worker
 from flashling.sampling import Sampling
@@ -32,7 +31,7 @@ from .test_sessions import SYSTEM, listed, turn
 
 HEADERS = {"authorization": f"Bearer {KEYS['ann']}"}
 HI = [{"role": "user", "content": "hi"}]
-REQUEST = Request((1, 2), Sampling(max_tokens=4000, min_tokens=4000))
+REQUEST = Continuation((1, 2), Sampling(max_tokens=4000, min_tokens=4000))
 LONG = {"ignore_eos": True, "stream": True}
 # long streams of each protocol, and how its errors begin
 STREAMS: list[tuple[str, dict[str, Any], str]] = [
@@ -246,7 +245,7 @@ def test_a_request_that_ends_engines_is_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "PAUSE", 0.0)
-    other = Request((3, 4), REQUEST.sampling)
+    other = Continuation((3, 4), REQUEST.sampling)
     before = set(children(os.getpid()))
 
     async def run() -> None:
@@ -256,7 +255,7 @@ def test_a_request_that_ends_engines_is_refused(
             while kept.trouble:
                 await asyncio.sleep(0.01)
             heard: list[Any] = []
-            again = Request(REQUEST.prompt, replace(REQUEST.sampling, seed=seed))
+            again = Continuation(REQUEST.prompt, replace(REQUEST.sampling, seed=seed))
             # sent twice at once it counts once
             for _ in range(2):
                 stream = kept.open(again, 1, None, lambda _, event, to=heard: to.append(event))
@@ -320,13 +319,13 @@ def test_a_step_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert next_one() == Told([], [])
         step, real = Engine.step, iter([True])
 
-        def fail(self: Engine) -> list[Drawn]:
+        def fail(self: Engine) -> list[Event]:
             if not self.is_idle and next(real, False):
                 raise RuntimeError("a fault")
             return step(self)
 
         monkeypatch.setattr(Engine, "step", fail)
-        short = Request((1, 2), Sampling(max_tokens=1))
+        short = Continuation((1, 2), Sampling(max_tokens=1))
         ours.sendall(frame(Add(7, short, 1, None)))
         lost = next_one()
         assert lost.lost == "failed in the middle of a step" and not lost.events

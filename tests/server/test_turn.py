@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from flashling.engine.request import Continuation, Event, Overloaded
 from flashling.llm.link import Lost
-from flashling.llm.plain import Event, Full, Request
 from flashling.nano import path as nano
 from flashling.server import limits
 from flashling.server.app import make
@@ -33,7 +33,7 @@ class Service:
         self.tell: Callable[[int, Any], None] = lambda i, event: None
         self.is_closed = False
 
-    def open(self, request: Request, samples: int, grammar: None, tell: Any) -> Any:
+    def open(self, request: Continuation, samples: int, grammar: None, tell: Any) -> Any:
         self.tell, taken = tell, asyncio.get_running_loop().create_future()
         if self.refusal:
             taken.set_exception(self.refusal)
@@ -50,7 +50,7 @@ class Service:
 
 def turn(service: Service, ended: list[Turn]) -> Turn:
     llm: Any = SimpleNamespace(tokenizer=Tokenizer.read(nano()), engine=service)
-    return Turn(llm, Asked(Request((1, 2)), 1), ANYONE, "t", ended.append)
+    return Turn(llm, Asked(Continuation((1, 2)), 1), ANYONE, "t", ended.append)
 
 
 def test_silence_is_told_and_a_slow_reader_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,8 +80,8 @@ def test_silence_is_told_and_a_slow_reader_is_dropped(monkeypatch: pytest.Monkey
 
 def test_a_refusal_comes_before_the_answer_begins() -> None:
     async def run() -> None:
-        with pytest.raises(Full):
-            await turn(Service(Full("3 requests are waiting", 2.0)), ended).begin()
+        with pytest.raises(Overloaded):
+            await turn(Service(Overloaded("3 requests are waiting", 2.0)), ended).begin()
 
     ended: list[Turn] = []
     asyncio.run(run())

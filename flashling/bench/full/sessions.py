@@ -13,8 +13,9 @@ from statistics import median
 
 from ...engine.engine import Engine
 from ...engine.memory import Costs
+from ...engine.records import PARKED
 from ...engine.request import Request, pages_for
-from ...engine.store import SUFFIX, Store
+from ...engine.store import Store
 from ...engine.tiers import Host, Tiers
 from ...model.ling import Ling
 from ...sampling import Sampling
@@ -85,7 +86,7 @@ class Sessions:
 
         def disk() -> None:
             cached()
-            for file in self.folder.rglob(f"*{SUFFIX}"):
+            for file in self.folder.rglob(f"*{PARKED}"):
                 with open(file, "rb") as opened:
                     os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 

@@ -13,6 +13,8 @@ const SHORTEST = 40;
 // the readings a current rate is taken over
 const RECENT = 4;
 const TIERS = ["device", "host", "disk"];
+const KINDS = ["first", "third", "fourth"];
+const named = (tier) => TIERS.includes(tier) ? t(tier) : tier;
 
 export class Engine {
   // refused(error): the server did not answer
@@ -119,7 +121,7 @@ export class Engine {
   sources(now) {
     const parts = Object.entries(now.cachedBy).filter(([, v]) => v > 0)
       .sort((a, b) => TIERS.indexOf(a[0]) - TIERS.indexOf(b[0]))
-      .map(([tier, value], i) => ({ name: tier || t("fromCache"), value, kind: ["first", "third", "fourth"][i] ?? "fourth" }));
+      .map(([tier, value]) => ({ name: named(tier) || t("fromCache"), value, kind: KINDS[TIERS.indexOf(tier)] ?? "fourth" }));
     const computed = Math.max(0, (now.prompt ?? 0) - (now.cached ?? 0));
     parts.push({ name: t("computed"), value: computed, kind: "rest" });
     for (const p of parts) p.text = compact(p.value);
@@ -135,7 +137,7 @@ export class Engine {
       const limit = now.limit[name];
       meter.firstChild.style.width = limit ? `${Math.min(100, (100 * (now.used[name] ?? 0)) / limit)}%` : "0";
       const size = name in now.used ? bytes(now.used[name]) + (limit ? ` / ${bytes(limit)}` : "") : "";
-      return h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, limit ? meter : ""), h("td", {}, size),
+      return h("tr", {}, h("th", { scope: "row" }, named(name)), h("td", {}, limit ? meter : ""), h("td", {}, size),
         h("td", {}, name in now.hits ? `${compact(now.hits[name])} ${t("hits")}` : ""));
     });
     return this.panel(t("tiers"), "", rows.length ? h("table", {}, h("tbody", {}, rows)) : h("p.note", {}, t("noData")));
