@@ -18,17 +18,16 @@ from flashling.model.stage import Spent
 def test_kernels_are_begun_before_any_weight_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, bool]] = []
 
-    def warm(model: Ling, exact: bool) -> float:
+    def warm(model: Ling, exact: bool) -> None:
         # room that nobody has written to, but for the buffers
         seen.append(("kernels", exact))
-        return 1.5
 
     monkeypatch.setattr(loading, "warm", warm)
     compiling, spent = Compiling(exact=True), Spent()
 
     def told(done: int, _: int) -> None:
         if done == 1:
-            seen.append(("weights", compiling.end() == 1.5))
+            seen.append(("weights", compiling.end() > 0))
 
     read = compact.read(nano.path(), begun=compiling.begin, progress=told, spent=spent)
     assert seen == [("kernels", True), ("weights", True)]
@@ -42,7 +41,7 @@ def test_kernels_are_begun_before_any_weight_is_read(monkeypatch: pytest.MonkeyP
 
 
 def test_kernels_that_fail_are_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    def warm(model: Ling, exact: bool) -> float:
+    def warm(model: Ling, exact: bool) -> None:
         raise RuntimeError("linear.linear do not compile for this")
 
     monkeypatch.setattr(loading, "warm", warm)

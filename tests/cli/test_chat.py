@@ -157,7 +157,8 @@ def test_in_a_terminal(taught: Path, tmp_path: Path) -> None:
     t.type("bye\r")
     t.wait("see you\n.*>")
     t.type("\x04")
-    assert t.close() in (0, -1, 1)
+    # 120: Python could not flush to a terminal that has gone
+    assert t.close() in (0, -1, 1, 120)
     history = tmp_path / ".local" / "state" / "flashling" / "history"
     assert "+bye" in history.read_text()
 

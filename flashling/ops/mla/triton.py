@@ -115,7 +115,8 @@ def _apart(of: tuple[Tensor, Tensor, Tensor | None], each: int) -> tuple[Tensor,
     table, lengths, slots = of
     further = torch.arange(each, dtype=torch.int32, device=lengths.device)
     slots = torch.arange(len(lengths), device=lengths.device) if slots is None else slots
-    slots = slots[:, None].expand(-1, each).reshape(-1)
+    # laid out, where a view of a single slot would not move on
+    slots = slots[:, None].expand(-1, each).contiguous().flatten()
     return table, (lengths[:, None] + further).flatten(), slots
 
 
