@@ -493,31 +493,35 @@ def _decode(
     v += sequence * ROWS * v_row + h * v_head
     out += (sequence * ROWS * HEADS + h) * V
     # of row r: what it meets of the kept rows [C], and of the new ones up to itself
+    queries = ()
     scores = ()
     own = ()
     for r in tl.static_range(ROWS):
         query = tl.load(q + r * q_row).to(tl.float32)
         fade = tl.where(before, tl.exp(-s * (t + r - n)), 0.0)
         met = tl.sum(keys * query[None, :], 1) * fade
+        queries += (query,)
         scores += (met.to(tl.bfloat16).to(tl.float32),)
         for u in tl.static_range(r + 1):
             met = tl.sum(tl.load(k + u * k_row).to(tl.float32) * query, 0) * tl.exp(-s * (r - u))
             own += (met.to(tl.bfloat16).to(tl.float32),)
     for j in range(first, last):
         at = j * WIDTH + w
+        found = ()
         for r in tl.static_range(ROWS):
-            query = tl.load(q + r * q_row).to(tl.float32)
-            o = tl.sum(query[:, None] * now, 0) * tl.exp(-s * (t + r + 1))
+            o = tl.sum(queries[r][:, None] * now, 0) * tl.exp(-s * (t + r + 1))
             inside = tl.sum(scores[r][:, None] * values.to(tl.float32), 0)
             for u in tl.static_range(r + 1):
                 inside += own[r * (r + 1) // 2 + u] * tl.load(v + u * v_row + at).to(tl.float32)
-            tl.store(out + r * HEADS * V + at, (o + inside) * scale)
-        for r in tl.static_range(ROWS):
-            value = tl.load(v + r * v_row + at)
-            tl.store(values_at + (t + r) * tail_row + at, value, t + r < C)
+            found += ((o + inside) * scale,)
+        # the next slice is asked for before anything is written
         more = j + 1 < last
         now = tl.load(state_at + at + WIDTH, more, 0.0)
         values = tl.load(values_at + rows + at + WIDTH, before[:, None] & more, 0.0)
+        for r in tl.static_range(ROWS):
+            tl.store(out + r * HEADS * V + at, found[r])
+            value = tl.load(v + r * v_row + at)
+            tl.store(values_at + (t + r) * tail_row + at, value, t + r < C)
     if part == 0:
         for r in tl.static_range(ROWS):
             key = tl.load(k + r * k_row)
