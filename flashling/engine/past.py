@@ -45,6 +45,19 @@ class Paged:
         self.page, self.place = self.table[owner, places // PAGE].long(), places % PAGE
 
     @cached_property
+    def alone(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Of the sequences with a single row, which run together: where these lie in the batch, and
+        their table and lengths.
+        """
+        ends = zip(self.starts, self.starts[1:], strict=False)
+        found = [n for n, (a, b) in enumerate(ends) if b - a == 1]
+        if not found:
+            return None
+        at = sent(found, self.slots.device)
+        rows = sent([self.starts[n] for n in found], self.slots.device)
+        return rows, self.table[at], self.lengths[at]
+
+    @cached_property
     def grid(self) -> ops.Grid:
         """Where the rows lie on the chunk grid; an MTP layer asks for none."""
         return ops.Grid(self.starts, self.tails, self.slots.device)
@@ -55,17 +68,16 @@ class Paged:
         pages[self.page, self.place] = latent
         if len(q) == len(self.ends):
             return ops.mla_paged(q, pages, self.table, self.lengths, kv_b, value_dim, first=first)
-        outs = []
+        out = q.new_empty(*q.shape[:2], value_dim)
+        if self.alone is not None:
+            rows, table, lengths = self.alone
+            out[rows] = ops.mla_paged(q[rows], pages, table, lengths, kv_b, value_dim, first=first)
         for n, end in enumerate(self.ends):
             a, b = self.starts[n], self.starts[n + 1]
-            if b - a == 1:
-                table, lengths = self.table[n : n + 1], self.lengths[n : n + 1]
-                one = ops.mla_paged(q[a:b], pages, table, lengths, kv_b, value_dim, first=first)
-                outs.append(one)
-            else:
+            if b - a > 1:
                 context = pages[self.table[n].long()].flatten(0, 1)[first:end]
-                outs.append(ops.mla_over(q[a:b], context, kv_b, value_dim))
-        return torch.cat(outs)
+                out[a:b] = ops.mla_over(q[a:b], context, kv_b, value_dim)
+        return out
 
     def scan(self, layer: int, q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:
         """As `Past.scan`, from the slots' states and open chunks."""
