@@ -19,7 +19,7 @@ from .flight import Flight
 from .past import Paged
 from .request import Event, Overloaded, Request, Sequence, Usage
 from .room import Room
-from .scheduler import Plan, plan
+from .scheduler import Plan, plan, reach
 from .steps import Steps
 from .tiers import Tiers
 
@@ -60,7 +60,7 @@ class Engine:
         # the step in the air; whether all that wait would wait on, were they asked again
         self._flight: Flight | None = None
         self._is_settled = False
-        self.number = 0
+        self.number, self._reach = 0, reach(model.config)
 
     def add(self, request: Request) -> int:
         """Queue a request; its number. ValueError if it can never run, Overloaded if the queue is
@@ -139,7 +139,7 @@ class Engine:
             if s.left == 1 and self.drafts:
                 most = min(self.drafts, room_for_drafts(s))
                 s.drafts = propose(s.tokens, most) or s.drafts[:most]
-        if found := plan(self.running, self.budget):
+        if found := plan(self.running, self.budget, self._reach):
             self._run(found)
 
     def _ahead(self) -> Flight | None:

@@ -18,7 +18,7 @@ from ..model.ling import Ling
 # of a computer's memory, and what of it is taken before anybody asks: pages for one text of the
 # whole context and for some short ones
 CPU_SHARE, CPU_PAGES, CPU_CHECKPOINTS = 1 / 4, 256, 1 << 30
-CPU = Wanted(slots=16, context=1 << 20, budget=1024)
+CPU = Wanted(slots=16, context=1 << 20, budget=256)
 GPU = Wanted(slots=64, context=1 << 17, budget=8192)
 # of memory that a GPU shares with its computer: for the system and the programs beside the engine
 SYSTEM = 8 << 30

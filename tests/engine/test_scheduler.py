@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from flashling.config import LING_FLASH
 from flashling.engine.request import Request, Sequence, Usage
-from flashling.engine.scheduler import BESIDE, plan
+from flashling.engine.scheduler import BESIDE, plan, reach
 
 
 def sequence(number: int, tokens: int, done: int = 0, priority: int = 0) -> Sequence:
@@ -29,6 +30,17 @@ def test_beside_draws_a_prompt_gets_a_part_of_the_step() -> None:
     # never nothing at all, and never more than the draws leave
     assert counts([prompt, drawing], 4) == [(1, 1), (0, 1)]
     assert counts([prompt, drawing], 1) == [(1, 1)]
+
+
+def test_beside_draws_rows_far_into_a_prompt_count_for_more() -> None:
+    drawing, far = sequence(1, 50, done=49), sequence(0, 4000, done=3000)
+    assert [rows for _, rows in plan([far, drawing], 512, reach=1000.0)] == [1, 16]
+    assert [rows for _, rows in plan([far], 512, reach=1000.0)] == [512]
+    assert [rows for _, rows in plan([far, drawing], 512, reach=1.0)] == [1, 1]
+
+
+def test_reach_is_where_attention_costs_as_much_as_the_rest() -> None:
+    assert 150_000 < reach(LING_FLASH) < 220_000
 
 
 def test_a_chunk_ends_where_something_is_kept() -> None:
