@@ -27,6 +27,7 @@ SMALL = "model=nano recipe=bf16 layers=4 gigabytes=0 tokens=200 rounds=1 budgets
 SMALL += " prompt=100 agents=2 turns=3 start=200 end=700 answer=6"
 
 
+@pytest.mark.soak
 def test_the_command_reads_serves_and_brings_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

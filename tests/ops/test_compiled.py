@@ -27,8 +27,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize(
     ("kind", "recipe"),
-    [("90", "bf16")]
-    + [
+    [
         pytest.param(kind, recipe, marks=SOAK)
         for kind in ("80", "89", "90", "100", "120", "121")
         for recipe in ("bf16", "fp8", "blocks", "int4")

@@ -33,6 +33,7 @@ def engine(model: Ling, budget: int, slots: int = 3, drafts: int = 0) -> Engine:
     return made
 
 
+@pytest.mark.soak
 def test_alone_is_among_others_in_pieces_and_after_a_hit(monkeypatch: pytest.MonkeyPatch) -> None:
     # each part is a program, and the interpreter runs one after the other
     monkeypatch.setattr("flashling.ops.mla.triton.EXACT_SPLITS", 2)

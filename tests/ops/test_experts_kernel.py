@@ -355,7 +355,7 @@ def fours(tokens: int, k: int, num: int, width: int, hidden: int) -> tuple[Any, 
     return x, weights, chosen, four(2 * hidden, width), four(width, hidden), own
 
 
-@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("few", [pytest.param(True, marks=pytest.mark.soak), False])
 def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     *args, shared = fours(5, 2, 6, 128, 64)
     monkeypatch.setattr(int4, "FEW_TOKENS", 5 if few else 0)

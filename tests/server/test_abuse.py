@@ -76,7 +76,7 @@ def abused(served: Served, kind: str) -> Iterator[None]:
 
 
 SOAK = [pytest.mark.soak, pytest.mark.timeout(900)]
-CASES = [(kind, 1) for kind in KINDS]
+CASES = [(kind, 1) for kind in ("readers", "senders", "bodies", "schemas", "leavers")]
 CASES += [pytest.param(kind, 20, marks=SOAK) for kind in KINDS]
 # a prompt that fills the context is read in the engine's steps, as any client's is, and each of
 # these takes long for all: what that comes to is shown, and everybody must be answered
