@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -150,7 +152,7 @@ class Compiler:
         self._words = Words(tokenizer, vocab)
         self._kept: OrderedDict[Grammar, Compiled] = OrderedDict()
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(threads, "grammar")
+        self._pool = ThreadPoolExecutor(threads, "grammar", _stand_back)
 
     def submit(self, grammar: Grammar) -> Future[Compiled]:
         """The compiled grammar, soon. It fails with ValueError saying what is wrong, or that the
@@ -245,6 +247,13 @@ def _rules(grammar: Grammar, words: Words) -> str:
     if grammar.kind == "tools":
         return _lark(tools_lark(grammar.text, words.tokenizer, COMPACT))
     return _lark(grammar.text)
+
+
+def _stand_back() -> None:
+    """Let the engine have the processor before this thread, which compiles for seconds."""
+    if sys.platform == "linux":
+        # there a thread has a priority of its own, by the number that the system knows it by
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def _lark(rules: str) -> str:

@@ -61,13 +61,13 @@ class Abuse:
 
         async def slow() -> None:
             reader, writer = await self.open()
-            text = json.dumps({**ASK, "stream": True, "max_tokens": 100, "ignore_eos": True})
+            # five a second begin: with so few tokens they are the load of one that reads well
+            text = json.dumps({**ASK, "stream": True, "max_tokens": 25, "ignore_eos": True})
             writer.write(self.head(len(text)) + text.encode())
             while await reader.read(1):
                 await asyncio.sleep(1)
             writer.close()
 
-        # one after the other: as load they count as little as one client
         await asyncio.gather(*(self._after(0.2 * i, slow) for i in range(64)))
 
     async def _after(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:
