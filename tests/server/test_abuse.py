@@ -98,7 +98,9 @@ def test_a_good_client_beside(kind: str, rounds: int, served: Served) -> None:
     print(f"{kind}: p99 to the first token, per token: alone {shown[:2]}, beside {shown[2:]} ms")
     print(f"{kind}: {len(beside.first)} requests, {(later - size) >> 20} MiB more, {files} files")
     assert httpx.get(served.url + "/ready").status_code == 200
-    assert later < size + (400 << 20) and files < 100
+    # compiled grammars of the largest schemas and what compiling leaves come to 250 MiB, and stay
+    # there; the prefix cache grows beside them, up to its budget
+    assert later < size + (500 << 20) and files < 100
     if rounds > 1 and kind in KINDS:
         for before, now in zip(alone.worst(), beside.worst(), strict=True):
             assert now < 2 * before
