@@ -39,17 +39,12 @@ from .ops import about
 Report = dict[str, Any]
 # bytes of weights that one chain walks over: several times the cache of any GPU
 ROUND = 1 << 29
-# tokens, rows of gate and up, rows of down, warps, stages, swapped, through descriptors
+# tokens, rows of gate and up, rows of down, warps, stages, swapped
 WIDE_TILES = [
     Many(128, 128, 256, 8, 4),
-    Many(128, 128, 256, 8, 4, True, True),
-    Many(128, 128, 256, 8, 3, False, True),
-    Many(128, 128, 128, 8, 3, True, True),
-    Many(128, 64, 128, 8, 4, False, True),
-    Many(128, 64, 256, 8, 3, False, True),
+    Many(128, 64, 128, 8, 4, False),
+    Many(128, 128, 256, 8, 3, False),
     Many(64, 64, 128, 4, 3, False),
-    Many(64, 64, 128, 4, 3, False, True),
-    Many(64, 128, 256, 8, 3, True, True),
 ]
 # tokens -> tokens, rows of gate and up, rows of down, inputs, warps, stages
 FOUR_TILES = {

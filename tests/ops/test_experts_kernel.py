@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -93,9 +92,7 @@ def check(args: tuple[Any, ...], tile: Any) -> Tensor:
 def test_few_tokens(tokens: int, shared: bool, blocks: bool) -> None:
     width, hidden = (256, 128) if blocks else (64, 32)
     args = inputs(tokens, 2, 4, width, hidden, blocks, shared)
-    apart = check(args, ONE)
-    joined = kernels.experts(*args, tile=replace(ONE, is_joined=True))
-    assert torch.equal(apart, joined)
+    check(args, ONE)
 
 
 @pytest.mark.parametrize(
@@ -124,16 +121,6 @@ def test_many_tokens(tile: Any, tokens: int, k: int, width: int, hidden: int, sh
 )
 def test_many_tokens_and_blocks(tile: Any, width: int, hidden: int) -> None:
     check(inputs(20, 2, 4, width, hidden, blocks=True), tile)
-
-
-@pytest.mark.parametrize("blocks", [False, True])
-@pytest.mark.parametrize("is_swapped", [False, True])
-def test_weights_through_descriptors(blocks: bool, is_swapped: bool) -> None:
-    width, hidden = (384, 256) if blocks else (144, 80)
-    args = inputs(33, 3, 5, width, hidden, blocks, shared=False)
-    tile = Many(16, 64, 256, 4, 2, is_swapped)
-    got = check(args, replace(tile, is_described=True))
-    assert torch.equal(got, kernels.experts(*args, tile=tile))
 
 
 def test_a_token_on_the_left() -> None:
@@ -270,10 +257,8 @@ def test_rows_are_sorted_and_quantised_in_one_launch(
         own = torch.arange(tokens, device=DEVICE) * (k + 1) + k
         want = torch.cat((want // k * (k + 1) + want % k, own))
     assert torch.equal(order.long(), want) and torch.equal(counts.long(), load(chosen, 7))
-    for got, again, body in zip(
-        quantised, row_kernels.quantise(x, group), quantise(x, group), strict=True
-    ):
-        assert torch.equal(got.float(), body.float()) and torch.equal(again.float(), body.float())
+    for got, body in zip(quantised, quantise(x, group), strict=True):
+        assert torch.equal(got.float(), body.float())
 
 
 def test_combine_is_in_slot_order() -> None:

@@ -103,12 +103,6 @@ def _step(at, k, K: tl.constexpr):
 
 
 @triton.jit
-def _weight_step(at, first, k, K: tl.constexpr, DESCRIBED: tl.constexpr):
-    """As `_step`, or DESCRIBED: of a descriptor's rows from `first` on."""
-    return at.load([first, k]) if DESCRIBED else _step(at, k, K)
-
-
-@triton.jit
 def _by_token(sizes, IS_SWAPPED: tl.constexpr):
     """sizes [M] of tokens beside sums [N, M], or [M, N] if not swapped."""
     return sizes[None, :] if IS_SWAPPED else sizes[:, None]
@@ -127,16 +121,13 @@ def _two_sums(
     x_at,
     x_s_at,
     w_at,
-    first,
     s_at,
     other_at,
-    other_first,
     other_s_at,
     K: tl.constexpr,
     ROWS: tl.constexpr,
     TOKENS: tl.constexpr,
     IS_SWAPPED: tl.constexpr,
-    DESCRIBED: tl.constexpr,
 ):
     """The sums over K columns of ROWS of a weight and of ROWS others, which lie each in one block
     of rows, times TOKENS rows of x. A product of the others is scaled a step after it was begun,
@@ -151,8 +142,8 @@ def _two_sums(
         after = tl.minimum(k // BLOCK + 1, G - 1)
         next_s, next_other = tl.load(s_at + after), tl.load(other_s_at + after)
         next_x = tl.load(x_s_at + after)
-        part, w = _step(x_at, k, K), _weight_step(w_at, first, k, K, DESCRIBED)
-        other_w = _weight_step(other_at, other_first, k, K, DESCRIBED)
+        part, w = _step(x_at, k, K), _step(w_at, k, K)
+        other_w = _step(other_at, k, K)
         found = _multiply(w, part, tl.zeros(shape, tl.float32), IS_SWAPPED)
         # one multiplication a number, and it is that of the addition
         other += late * _by_token(late_s, IS_SWAPPED)
@@ -185,10 +176,8 @@ def _many_gate_up_kernel(
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
     IS_SWAPPED: tl.constexpr,
-    DESCRIBED: tl.constexpr,
 ):
-    """hidden [P, F] of sorted pairs: TOKENS of one expert, ROWS of its F. DESCRIBED: numbers are a
-    descriptor of all experts' rows, and there is no shared one."""
+    """hidden [P, F] of sorted pairs: TOKENS of one expert, ROWS of its F."""
     # the tiles of one expert follow each other, so that its tokens and weights stay in the cache
     tiles: tl.constexpr = (F + ROWS - 1) // ROWS
     G: tl.constexpr = D // BLOCK
@@ -201,16 +190,11 @@ def _many_gate_up_kernel(
     first_row = tl.program_id(0) % tiles * ROWS
     rows = first_row + tl.arange(0, ROWS)
     row, columns = tl.minimum(rows, F - 1), tl.arange(0, BLOCK)
-    # where in all experts' rows
-    gate_row, up_row = expert * (2 * F) + first_row, expert * (2 * F) + F + first_row
-    if DESCRIBED:
-        s, w_at, up_at = scale + expert * SCALES, numbers, numbers
-    else:
-        w, s = _weight(
-            numbers, scale, shared_numbers, shared_scale, expert, NUM, 2 * F * D, SCALES, SHARED
-        )
-        w_at = w + row[:, None] * D + columns[None, :]
-        up_at = w_at + F * D
+    w, s = _weight(
+        numbers, scale, shared_numbers, shared_scale, expert, NUM, 2 * F * D, SCALES, SHARED
+    )
+    w_at = w + row[:, None] * D + columns[None, :]
+    up_at = w_at + F * D
     pairs = first + tl.arange(0, TOKENS)
     token = tl.load(order + tl.minimum(pairs, end - 1)) // (SLOTS + SHARED)
     x_at = x + token.to(tl.int64)[:, None] * D + columns[None, :]
@@ -219,19 +203,17 @@ def _many_gate_up_kernel(
         s_at = s + first_row // BLOCK * G
         gate, up = _two_sums(
             *(x_at, x_scale + token * G),
-            *(w_at, gate_row, s_at),
-            *(up_at, up_row, s_at + F // BLOCK * G),
-            *(D, ROWS, TOKENS, IS_SWAPPED, DESCRIBED),
+            *(w_at, s_at),
+            *(up_at, s_at + F // BLOCK * G),
+            *(D, ROWS, TOKENS, IS_SWAPPED),
         )
     else:
         shape: tl.constexpr = (ROWS, TOKENS) if IS_SWAPPED else (TOKENS, ROWS)
         gate, up = tl.zeros(shape, tl.float32), tl.zeros(shape, tl.float32)
         for k in range(0, D, BLOCK):
             part = _step(x_at, k, D)
-            gate_w = _weight_step(w_at, gate_row, k, D, DESCRIBED)
-            gate = _multiply(gate_w, part, gate, IS_SWAPPED)
-            up_w = _weight_step(up_at, up_row, k, D, DESCRIBED)
-            up = _multiply(up_w, part, up, IS_SWAPPED)
+            gate = _multiply(_step(w_at, k, D), part, gate, IS_SWAPPED)
+            up = _multiply(_step(up_at, k, D), part, up, IS_SWAPPED)
         by_token = _by_token(tl.load(x_scale + token), IS_SWAPPED)
         gate = gate * by_token * _by_token(tl.load(s + row), not IS_SWAPPED)
         up = up * by_token * _by_token(tl.load(s + F + row), not IS_SWAPPED)
@@ -261,7 +243,6 @@ def _many_down_kernel(
     ROWS: tl.constexpr,
     BLOCKS: tl.constexpr,
     IS_SWAPPED: tl.constexpr,
-    DESCRIBED: tl.constexpr,
 ):
     """out [P, D] in the pairs' own order, from x [P, F] in sorted order."""
     tiles: tl.constexpr = (D + ROWS - 1) // ROWS
@@ -280,32 +261,24 @@ def _many_down_kernel(
     rows = first_row + tl.arange(0, HALF)
     row, other_row = tl.minimum(rows, D - 1), tl.minimum(rows + HALF, D - 1)
     columns = tl.arange(0, BLOCK)
-    if DESCRIBED:
-        s, w_at, other_at = scale + expert * SCALES, numbers, numbers
-    else:
-        w, s = _weight(
-            numbers, scale, shared_numbers, shared_scale, expert, NUM, D * F, SCALES, SHARED
-        )
-        w_at = w + row[:, None] * F + columns[None, :]
-        other_at = w + other_row[:, None] * F + columns[None, :]
+    w, s = _weight(numbers, scale, shared_numbers, shared_scale, expert, NUM, D * F, SCALES, SHARED)
+    w_at = w + row[:, None] * F + columns[None, :]
+    other_at = w + other_row[:, None] * F + columns[None, :]
     x_at = x + place.to(tl.int64)[:, None] * F + columns[None, :]
     wait_for_inputs()
-    # where in all experts' rows
-    in_all = expert * D + first_row
     if BLOCKS:
         other_block = tl.minimum(first_row + HALF, D - 1) // BLOCK
         found, other = _two_sums(
             *(x_at, x_scale + place * G),
-            *(w_at, in_all, s + first_row // BLOCK * G),
-            *(other_at, in_all + HALF, s + other_block * G),
-            *(F, HALF, TOKENS, IS_SWAPPED, DESCRIBED),
+            *(w_at, s + first_row // BLOCK * G),
+            *(other_at, s + other_block * G),
+            *(F, HALF, TOKENS, IS_SWAPPED),
         )
     else:
         shape: tl.constexpr = (ROWS, TOKENS) if IS_SWAPPED else (TOKENS, ROWS)
         found = tl.zeros(shape, tl.float32)
         for k in range(0, F, BLOCK):
-            down_w = _weight_step(w_at, in_all, k, F, DESCRIBED)
-            found = _multiply(down_w, _step(x_at, k, F), found, IS_SWAPPED)
+            found = _multiply(_step(w_at, k, F), _step(x_at, k, F), found, IS_SWAPPED)
         found = found * _by_token(tl.load(x_scale + place), IS_SWAPPED)
         found = found * _by_token(tl.load(s + row), not IS_SWAPPED)
     at = out + tl.load(order + place).to(tl.int64)[:, None] * D

@@ -94,22 +94,6 @@ def _quantise_rows(
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _quantise_kernel(
-    x,
-    numbers,
-    scale,
-    rows,
-    INPUTS: tl.constexpr,
-    GROUP: tl.constexpr,
-    R: tl.constexpr,
-    G: tl.constexpr,
-    W: tl.constexpr,
-):
-    wait_for_inputs()
-    _quantise_rows(x, numbers, scale, tl.program_id(0) * R, rows, INPUTS, GROUP, R, G, W)
-
-
-@triton.jit(do_not_specialize=["rows"])
 def _prepare_kernel(
     chosen,
     order,
@@ -182,17 +166,6 @@ def prepare(
         **OVERLAP,
     )
     return order, counts, numbers, scale if group else scale[:, 0]
-
-
-def quantise(x: Tensor, group: int | None) -> tuple[Tensor, Tensor]:
-    """As the op, bit for bit, for rows that lie end to end: several rows a program, since there are
-    many and they are short.
-    """
-    numbers, scale, facts = _rows(x, group)
-    _quantise_kernel[(triton.cdiv(len(x), facts["R"]),)](
-        *(x, numbers, scale, len(x)), **facts, num_warps=8, **OVERLAP
-    )
-    return numbers, scale if group else scale[:, 0]
 
 
 def _room(chosen: Tensor, num: int, pairs: int) -> tuple[Tensor, Tensor, int]:

@@ -17,11 +17,10 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..device import current
 from ..exact import is_exact
-from ..linear import Fp8, Int4, Weight, linear
+from ..linear import Fp8, Int4, Weight, linear, quantise
 from ..linear.triton import product
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
@@ -34,7 +33,7 @@ from .many_triton import (
     _many_down_kernel,
     _many_gate_up_kernel,
 )
-from .rows_triton import combine, prepare, quantise, sort
+from .rows_triton import combine, prepare, sort
 from .swiglu_triton import swiglu_quantised
 
 Shared = tuple[Weight, Weight] | None
@@ -42,15 +41,12 @@ Shared = tuple[Weight, Weight] | None
 
 @dataclass(frozen=True)
 class Few:
-    """Rows of a weight that a program streams, and its warps, for the two products. Joined, a
-    program of the second has all slots of a token, and adds them up.
-    """
+    """Rows of a weight that a program streams, and its warps, for the two products."""
 
     gate_up: int = 4
     gate_up_warps: int = 4
     down: int = 16
     down_warps: int = 4
-    is_joined: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class Many:
     """Tokens and weight rows of a tile, warps and stages, for the two products.
 
     `gate_up` counts hidden rows: each is a row of the gate and one of up. Swapped, the weight is
-    the left operand; described, it comes through descriptors, where the shared one is apart.
+    the left operand.
     """
 
     tokens: int
@@ -67,7 +63,6 @@ class Many:
     warps: int
     stages: int
     is_swapped: bool = True
-    is_described: bool = False
 
 
 # more tokens, although they hardly share an expert (4 meet 30 of 256 in 32 pairs), are quicker on
@@ -300,54 +295,6 @@ def _few_down_kernel(
     tl.store(to + tl.arange(0, ROWS), rounded(part, found.dtype.element_ty))
 
 
-@triton.jit
-def _few_all_down_kernel(
-    hidden,
-    chosen,
-    weights,
-    numbers,
-    scale,
-    shared_numbers,
-    shared_scale,
-    out,
-    D: tl.constexpr,
-    F: tl.constexpr,
-    SLOTS: tl.constexpr,
-    ALL: tl.constexpr,
-    ROWS: tl.constexpr,
-    BLOCKS: tl.constexpr,
-):
-    """out [T, D]: ROWS of one token, its ALL slots one after another, weighted as `combine` does.
-    The weight of the next slot is on its way while one is multiplied."""
-    token, first = tl.program_id(1), tl.program_id(0) * ROWS
-    columns = tl.arange(0, F)
-    at = (first + tl.arange(0, ROWS))[:, None] * F + columns[None, :]
-    SCALES: tl.constexpr = D // BLOCK * (F // BLOCK) if BLOCKS else D
-    expert = tl.load(chosen + token * SLOTS)
-    down = tl.load(numbers + expert * (D * F) + at)
-    down_scale = _scales(scale + expert * SCALES, first, ROWS, F, BLOCKS)
-    wait_for_inputs()
-    total = tl.zeros((ROWS,), tl.float32)
-    for slot in tl.static_range(ALL):
-        if slot + 1 < SLOTS:
-            expert = tl.load(chosen + token * SLOTS + slot + 1)
-            next_ = tl.load(numbers + expert * (D * F) + at)
-            next_scale = _scales(scale + expert * SCALES, first, ROWS, F, BLOCKS)
-        elif slot + 1 < ALL:
-            next_ = tl.load(shared_numbers + at)
-            next_scale = _scales(shared_scale, first, ROWS, F, BLOCKS)
-        row, row_scale = _quantised(tl.load(hidden + (token * ALL + slot) * F + columns), BLOCKS)
-        part = rounded(_product(down, down_scale, row, row_scale, BLOCKS), out.dtype.element_ty)
-        if slot < SLOTS:
-            total += part.to(tl.float32) * tl.load(weights + token * SLOTS + slot)
-        else:
-            total += part.to(tl.float32)
-        if slot + 1 < ALL:
-            down, down_scale = next_, next_scale
-    to = out + token * D + first + tl.arange(0, ROWS)
-    tl.store(to, rounded(total, out.dtype.element_ty))
-
-
 def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile: Few) -> Tensor:
     (x, weights, chosen), (_, width, hidden) = rows, down.shape
     tokens, k = chosen.shape
@@ -361,17 +308,6 @@ def _few(rows: tuple[Tensor, ...], gate_up: Fp8, down: Fp8, shared: Shared, tile
         num_warps=tile.gate_up_warps,
         **facts,
     )
-    if tile.is_joined:
-        out = torch.empty_like(x)
-        _few_all_down_kernel[(width // tile.down, tokens)](
-            *(between, chosen, weights, down.numbers, down.scale, second.numbers, second.scale),
-            out,
-            ALL=slots,
-            ROWS=tile.down,
-            num_warps=tile.down_warps,
-            **facts,
-        )
-        return out
     _few_down_kernel[(width // tile.down, tokens, slots)](
         *(between, chosen, down.numbers, down.scale, second.numbers, second.scale, found),
         ROWS=tile.down,
@@ -405,36 +341,26 @@ def _many(
     tiles = most + (tokens * k - most) // tile.tokens + inside * triton.cdiv(tokens, tile.tokens)
     facts = {"D": width, "F": hidden, "SLOTS": k, "SHARED": int(inside)}
     facts |= {"NUM_PAD": triton.next_power_of_2(num), "TOKENS": tile.tokens}
-    is_described, halves = tile.is_described and not inside, 2 if gate_up.group else 1
     facts |= {"BLOCKS": gate_up.group is not None, "IS_SWAPPED": tile.is_swapped}
-    facts |= {"DESCRIBED": is_described}
     step = (tile.tokens + max(2 * tile.gate_up, tile.down)) * BLOCK.value
     stages = current().stages(step, tile.stages)
     facts |= {"num_warps": tile.warps, "num_stages": stages, **OVERLAP}
     slots = k + inside
     between, found = x.new_empty(tokens * slots, hidden), x.new_empty(tokens, slots, width)
     _many_gate_up_kernel[(tiles * triton.cdiv(hidden, tile.gate_up),)](
-        *(*rows, order, counts, _rows(gate_up, tile.gate_up, is_described), gate_up.scale),
+        *(*rows, order, counts, gate_up.numbers, gate_up.scale),
         *(first.numbers, first.scale, between, num, tokens),
         ROWS=tile.gate_up,
         **facts,
     )
     _many_down_kernel[(tiles * triton.cdiv(width, tile.down),)](
-        *(*quantise(between, down.group), order, counts),
-        *(_rows(down, tile.down // halves, is_described), down.scale),
+        *(*quantise(between, down.group), order, counts, down.numbers, down.scale),
         *(second.numbers, second.scale, found, num, tokens),
         ROWS=tile.down,
         **facts,
     )
     own = found[:, k] if inside else _shared(x, rows, shared, gate_up.group)
     return combine(found[:, :k], weights, own)
-
-
-def _rows(weight: Fp8, rows: int, is_described: bool) -> Tensor | TensorDescriptor:
-    """The numbers of all experts, or a descriptor that brings so many of their rows at a time."""
-    if not is_described:
-        return weight.numbers
-    return TensorDescriptor.from_tensor(weight.numbers.flatten(0, 1), [rows, BLOCK.value])
 
 
 def _is_one_more(tokens: int, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
