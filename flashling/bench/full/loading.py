@@ -55,9 +55,10 @@ def measure(plan: Plan, device: torch.device) -> Iterator[Row]:
 
 
 def shape(plan: Plan) -> ModelConfig:
-    """So many layers of the model that the checkpoint has the wanted bytes, or all of them."""
+    """So many groups of layers of the model that the checkpoint has the wanted bytes, or all."""
     whole = PRESETS[plan.model].with_(num_nextn_predict_layers=0)
-    for count in range(2, whole.num_hidden_layers + 1):
+    group = whole.layer_group_size
+    for count in range(group, whole.num_hidden_layers + 1, group):
         config = whole.with_(num_hidden_layers=plan.layers or count)
         if plan.layers or weight_bytes(config, FORM) >= plan.gigabytes * GB:
             return config
