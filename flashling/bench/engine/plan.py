@@ -66,17 +66,22 @@ READ: dict[str, Callable[[str], Any]] = {
 }
 
 
-def read(arguments: Sequence[str]) -> Plan:
-    """The plan of words as `decode prefill recipe=int4 batches=1,4 seconds=60`. ValueError naming
-    the word that cannot be read.
+def words(arguments: Sequence[str], known: dict[str, Callable[[str], Any]]) -> dict[str, Any]:
+    """The fields of a plan: `parts`, the words without a value, and what the others, as
+    `recipe=int4`, say of a `known` name. ValueError naming the word that cannot be read.
     """
     found: dict[str, Any] = {"parts": tuple(a for a in arguments if "=" not in a)}
     for word in (a for a in arguments if "=" in a):
         name, _, text = word.partition("=")
-        if name not in READ:
-            raise ValueError(f"there is no {name!r} to change; there are: {', '.join(READ)}")
+        if name not in known:
+            raise ValueError(f"there is no {name!r} to change; there are: {', '.join(known)}")
         try:
-            found[name] = READ[name](text)
+            found[name] = known[name](text)
         except ValueError:
             raise ValueError(f"{word}: give numbers, with commas between several") from None
-    return Plan(**found)
+    return found
+
+
+def read(arguments: Sequence[str]) -> Plan:
+    """The plan of words as `decode prefill recipe=int4 batches=1,4`; as `words` refuses."""
+    return Plan(**words(arguments, READ))

@@ -13,7 +13,7 @@ import torch
 
 from ...config import PRESETS, ModelConfig
 from ...ops.device import slug
-from ..engine.plan import numbers
+from ..engine.plan import numbers, words
 from ..engine.recipes import recipe_of
 from ..engine.run import about
 
@@ -79,17 +79,8 @@ READ: dict[str, Callable[[str], Any]] = {
 
 
 def read(arguments: Sequence[str]) -> Plan:
-    """The plan of words as `load serve agents=4`. ValueError naming a word that cannot be read."""
-    found: dict[str, Any] = {"parts": tuple(a for a in arguments if "=" not in a)}
-    for word in (a for a in arguments if "=" in a):
-        name, _, text = word.partition("=")
-        if name not in READ:
-            raise ValueError(f"there is no {name!r} to change; there are: {', '.join(READ)}")
-        try:
-            found[name] = READ[name](text)
-        except ValueError:
-            raise ValueError(f"{word}: give numbers, with commas between several") from None
-    return Plan(**found)
+    """The plan of words as `load serve agents=4`; as `words` refuses."""
+    return Plan(**words(arguments, READ))
 
 
 class Report:
