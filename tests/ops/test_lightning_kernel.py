@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -15,12 +16,14 @@ from flashling import ops
 from flashling.ops.cases import Maker
 from flashling.ops.lightning import Carry, Grid
 from flashling.ops.lightning import triton as kernels
-from flashling.ops.lightning.triton import Tile
+from flashling.ops.lightning.triton import CUT, Cut, Tile
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BF16, C, W = torch.bfloat16, 64, 64
 # every part of a head its own program, and all parts in one
 PARTED, WHOLE = Tile(32, 4, programs=1 << 20), Tile(32, 4, programs=1)
+# spans of so many chunks, and one pass
+FORMS = [0, 1, 2, 4]
 
 
 def rows(count: int, heads: int = 2, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,6 +72,12 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
         return x.fill_(torch.nan) if x.is_floating_point() else x
 
     monkeypatch.setattr(Tensor, "new_empty", poisoned)
+
+
+def force(monkeypatch: pytest.MonkeyPatch, chunks: int) -> Cut:
+    """Prompts in two passes with spans of so many chunks, in one with 0."""
+    monkeypatch.setattr(kernels, "WALKED", 1 if chunks else 1 << 30)
+    return replace(CUT, chunks=max(chunks, 1))
 
 
 @pytest.mark.parametrize("tile", [PARTED, WHOLE], ids=["parted", "whole"])
@@ -145,34 +154,64 @@ def test_decode_is_the_body_of_the_step_that_the_host_plans() -> None:
     assert torch.equal(carry.tail, other.tail)
 
 
-@pytest.mark.parametrize("terms", [1, 2])
-def test_prompts(terms: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("terms", "chunks"), [(2, 0), *((1, n) for n in FORMS)])
+def test_prompts(terms: int, chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     starts = (0, *accumulate([1, 64, 65, 200]))
     plan, grid = (Grid(starts, (0,) * 4, DEVICE) for _ in range(2))
     q, k, v = rows(starts[-1])
     decay = ops.slopes(2, 3, 32)
     with ops.using("body"):
         want = ops.lightning(*(x.double() for x in (q, k, v)), decay, plan)
+    cut = force(monkeypatch, chunks)
     poison(monkeypatch)
-    got = kernels.lightning(q, k, v, decay, grid, terms=terms)
+    got = kernels.lightning(q, k, v, decay, grid, cut=cut, terms=terms)
     assert got.dtype == torch.float32 and error(got, want) < 1e-2
     # a long prompt need not wait for what only the body reads
     assert not {"new_at", "tail_at", "_plan"} & set(vars(grid))
 
 
-def test_steps_that_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths, tails, slots = [3, 1, 128, 70], [62, 64, 0, 5], [4, 0, 1, 2]
+@pytest.mark.parametrize("chunks", FORMS)
+def test_steps_that_go_on(chunks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # no chunk closes, one does from the tail alone, ends meet, several do
+    lengths, tails, slots = [3, 1, 128, 7, 330], [62, 64, 0, 5, 5], [4, 0, 1, 5, 2]
     starts = (0, *accumulate(lengths))
     grid, decay = Grid(starts, tuple(tails), DEVICE), ops.slopes(2, 3, 32)
     q, k, v = rows(starts[-1])
-    carry = carried(slots, tails)
+    carry = carried(slots, tails, room=7)
     want_carry = doubled(carry)
     with ops.using("body"):
         want = ops.lightning(*(x.double() for x in (q, k, v)), decay, grid, want_carry)
+    cut = force(monkeypatch, chunks)
     poison(monkeypatch)
-    got = kernels.lightning(q, k, v, decay, grid, carry)
+    got = kernels.lightning(q, k, v, decay, grid, carry, cut=cut)
     assert error(got, want) < 1e-2
     same_carry(carry, want_carry, grid.left)
+
+
+@pytest.mark.parametrize("tails", [(0, 0), (0, 64), (30, 63)])
+def test_two_passes_are_one(tails: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, decay = Grid((0, 200, 500), tails, DEVICE), ops.slopes(2, 3, 32)
+    q, k, v = rows(500)
+    found = []
+    for chunks in FORMS:
+        carry = carried([1, 2], list(tails))
+        out = kernels.lightning(q, k, v, decay, grid, carry, cut=force(monkeypatch, chunks))
+        found.append((out, carry.state[1:3]))
+    (out, state), *others = found
+    assert all(torch.equal(other, state) for _, other in others)
+    # spans of one chunk sum as one pass does
+    assert torch.equal(others[0][0], out)
+    assert all(error(other, out.double()) < 1e-2 for other, _ in others)
+
+
+def test_two_passes_are_for_walks_that_leave_multiprocessors_idle() -> None:
+    def is_cut(*lengths: int) -> bool:
+        starts = (0, *accumulate(lengths))
+        values = torch.empty(starts[-1], 32, 128, device="meta")
+        return kernels._is_cut(Grid(starts, (0,) * len(lengths), DEVICE), values, kernels.PREFILL)
+
+    assert is_cut(8192) and is_cut(2048) and is_cut(8192, *[1] * 32)
+    assert not is_cut(512) and not is_cut(*[128] * 64)
 
 
 def test_a_prompt_in_pieces_is_the_prompt() -> None:
