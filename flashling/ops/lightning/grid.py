@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +13,17 @@ from torch import Tensor
 from ...batch import sent
 
 CHUNK = 64
+
+
+class Spans(NamedTuple):
+    """Sequences in spans of chunks, the last one of each shorter, all spans numbered end to end.
+
+    places [M, 2] int32: of each span its sequence and its number there.
+    several [L, 2] int32: the sequences of several chunks, each with its first span's number.
+    """
+
+    places: Tensor
+    several: Tensor
 
 
 @dataclass
@@ -41,6 +53,7 @@ class Grid:
         self.num_chunks = self._first[-1]
         self.last = [f - 1 for f in self._first[1:]]
         self.left = [r - (n - 1) * c for r, n in zip(self._rows, self._counts, strict=True)]
+        self._spans: dict[int, Spans] = {}
 
     @property
     def longest(self) -> int:
@@ -57,19 +70,17 @@ class Grid:
         """`tails` as [N] int32 on the device."""
         return sent(self.tails, self.device).int()
 
-    @cached_property
-    def device_chunks(self) -> Tensor:
-        """Of each chunk its sequence and its number there, [num_chunks, 2] int32 on the device."""
-        places = [(n, j) for n, count in enumerate(self._counts) for j in range(count)]
-        return sent(torch.tensor(places, dtype=torch.int32), self.device)
-
-    @cached_property
-    def device_several(self) -> Tensor:
-        """The sequences of several chunks, each with the number of its first chunk among all of
-        them, [M, 2] int32 on the device.
-        """
-        found = [(n, self._first[n]) for n, count in enumerate(self._counts) if count > 1]
-        return sent(torch.tensor(found, dtype=torch.int32), self.device)
+    def spans(self, chunks: int) -> Spans:
+        """The sequences in spans of `chunks` chunks, made once."""
+        if chunks not in self._spans:
+            places, several = [], []
+            for n, count in enumerate(self._counts):
+                if count > 1:
+                    several.append((n, len(places)))
+                places += [(n, j) for j in range(-(-count // chunks))]
+            at = (torch.tensor(x, dtype=torch.int32) for x in (places, several))
+            self._spans[chunks] = Spans(*(sent(x, self.device) for x in at))
+        return self._spans[chunks]
 
     @cached_property
     def new_at(self) -> Tensor:

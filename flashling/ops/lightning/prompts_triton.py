@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..rounding import dot
-from .grid import Carry
+from .grid import Carry, Spans
 from .shared_triton import Tile, folded, interpreted, kept_of, two
 
 
@@ -86,25 +86,31 @@ def one_pass(rows: Rows, decay: Tensor, carry: Carry | None, tile: Tile, terms: 
     return out
 
 
-def two_passes(
-    rows: Rows, decay: Tensor, chunks: tuple[Tensor, Tensor], carry: Carry | None, cut: Cut
-) -> Tensor:
-    """The same; chunks: `device_several` and `device_chunks` of the rows' grid. In the product
-    with q an entry of the state is one bfloat16 number.
+def two_passes(rows: Rows, decay: Tensor, spans: Spans, carry: Carry | None, cut: Cut) -> Tensor:
+    """The same; spans: those of `cut.chunks` chunks of the rows' grid. In the product with q an
+    entry of the state is one bfloat16 number.
     """
-    (_, heads, width), (several, places) = rows.v.shape, chunks
     kept, decay = kept_of(carry, rows.tails), decay.to(rows.q.device)
-    # there are no more than that: see `_border`
-    count = len(places) // cut.chunks + len(rows.starts)
-    borders = rows.v.new_empty(count, heads, width, width)
-    tile, height = cut.walk, min(cut.height, width)
-    columns = min(tile.columns, width)
-    _walk[(len(several) * heads * (width // height) * (width // columns),)](
+    borders = _borders_of(rows, decay, spans, kept, cut)
+    out = _outputs_of(rows, decay, borders, spans, kept, cut)
+    if carry is not None:
+        _lay_open(rows, kept)
+    return out
+
+
+def _borders_of(rows: Rows, decay: Tensor, spans: Spans, kept: tuple[Any, ...], cut: Cut) -> Tensor:
+    """The first pass: the state before each span [M, H, W, W], of sequences of several chunks;
+    their last state is left in the carry, which is `kept` as `kept_of` gave it.
+    """
+    (_, heads, width), tile = rows.v.shape, cut.walk
+    height, columns = min(cut.height, width), min(tile.columns, width)
+    borders = rows.v.new_empty(len(spans.places), heads, width, width)
+    _walk[(len(spans.several) * heads * (width // height) * (width // columns),)](
         rows.k,
         rows.v,
         decay,
         borders,
-        several,
+        spans.several,
         rows.starts,
         rows.ends,
         *kept,
@@ -121,27 +127,24 @@ def two_passes(
         num_stages=tile.stages,
         maxnreg=tile.registers,
     )
-    out = _outputs_of(rows, decay, borders, places, kept, cut)
-    if carry is not None:
-        _lay_open(rows, kept)
-    return out
+    return borders
 
 
 def _outputs_of(
-    rows: Rows, decay: Tensor, borders: Tensor, places: Tensor, kept: tuple[Any, ...], cut: Cut
+    rows: Rows, decay: Tensor, borders: Tensor, spans: Spans, kept: tuple[Any, ...], cut: Cut
 ) -> Tensor:
-    """The second pass: `places` are `device_chunks`, `kept` is a carry as `kept_of` gave it."""
+    """The second pass: the rows."""
     (_, heads, width), tile = rows.v.shape, cut.outputs
     columns = min(tile.columns, width)
     out = rows.v.new_empty(rows.v.shape, dtype=torch.float32)
-    _outputs[(len(places) * heads * (width // columns),)](
+    _outputs[(len(spans.places) * heads * (width // columns),)](
         rows.q,
         rows.k,
         rows.v,
         decay,
         borders,
         out,
-        places,
+        spans.places,
         rows.starts,
         rows.ends,
         *kept,
@@ -179,27 +182,25 @@ def _lay_open(rows: Rows, kept: tuple[Any, ...]) -> None:
 
 
 @triton.jit
-def _met(total, q, k, v, s, apart, C: tl.constexpr, WIDE: tl.constexpr):
-    """`total` [C, W] and what the rows q [C, K] meet of k [C, K] and v [C, W], which lie `apart`
-    rows before theirs.
-    """
+def _met(total, q, k, v, s, C: tl.constexpr, WIDE: tl.constexpr):
+    """`total` [C, W] and what the rows q [C, K] meet of k [C, K] and v [C, W] up to their own."""
     n = tl.arange(0, C)
-    ahead = n[:, None] - n[None, :] + apart
+    ahead = n[:, None] - n[None, :]
     scores = dot(q, tl.trans(k), tl.zeros([C, C], tl.float32), WIDE)
     scores *= tl.where(ahead >= 0, tl.exp(-s * ahead), 0.0)
     return dot(scores.to(tl.bfloat16), v, total, WIDE)
 
 
 @triton.jit
-def _from_state(q, state, s, before, C: tl.constexpr, TERMS: tl.constexpr, WIDE: tl.constexpr):
-    """What the rows q [C, K] have of the state [K, W], which ends `before` rows before theirs."""
+def _from_state(q, state, s, C: tl.constexpr, TERMS: tl.constexpr, WIDE: tl.constexpr):
+    """What the rows q [C, K] have of the state [K, W] before them."""
     total = tl.zeros([C, state.shape[1]], tl.float32)
     high = state
     if state.dtype == tl.float32:
         high, low = two(state)
         if TERMS == 2:
             total = dot(q, low, total, WIDE)
-    return dot(q, high, total, WIDE) * tl.exp(-s * (before + tl.arange(0, C) + 1))[:, None]
+    return dot(q, high, total, WIDE) * tl.exp(-s * (tl.arange(0, C) + 1))[:, None]
 
 
 @triton.jit
@@ -210,14 +211,6 @@ def _opened(at, kept, old, end, C: tl.constexpr):
     if kept is not None:
         x = tl.where(n < old, tl.load(kept, n < old, 0.0), x)
     return x
-
-
-@triton.jit
-def _border(sequence, first, chunk, SPAN: tl.constexpr):
-    """The number of the state before the span of a chunk of a sequence, whose chunks are numbered
-    from `first` on among those of all sequences.
-    """
-    return (first // SPAN + sequence + chunk // SPAN).to(tl.int64)
 
 
 @triton.jit
@@ -297,8 +290,8 @@ def _prefill(
             qc = _opened(q_at + q_tile, None, held, C, C)
             kc = _opened(k_at + k_tile, k_kept, held, C, C)
             vc = _opened(v_at + v_tile, v_kept, held, C, C)
-            o = _from_state(qc, now, s, 0, C, TERMS, WIDE)
-            o = _met(o, qc, kc, vc, s, 0, C, WIDE)
+            o = _from_state(qc, now, s, C, TERMS, WIDE)
+            o = _met(o, qc, kc, vc, s, C, WIDE)
             tl.store(out + zero * out_row + out_tile, o * scale, n >= held)
             now = folded(now, kc, vc, s, C, WIDE)
     for j in range(first, closed):
@@ -306,8 +299,8 @@ def _prefill(
         qc = tl.load(q + row * q_row + q_tile)
         kc = tl.load(k + row * k_row + k_tile)
         vc = tl.load(v + row * v_row + v_tile)
-        o = _from_state(qc, now, s, 0, C, TERMS, WIDE)
-        o = _met(o, qc, kc, vc, s, 0, C, WIDE)
+        o = _from_state(qc, now, s, C, TERMS, WIDE)
+        o = _met(o, qc, kc, vc, s, C, WIDE)
         tl.store(out + row * out_row + out_tile, o * scale)
         now = folded(now, kc, vc, s, C, WIDE)
     row = zero + closed * C
@@ -316,8 +309,8 @@ def _prefill(
     qc = _opened(q_at + q_tile, None, old, end, C)
     kc = _opened(k_at + k_tile, k_kept, old, end, C)
     vc = _opened(v_at + v_tile, v_kept, old, end, C)
-    o = _from_state(qc, now, s, 0, C, TERMS, WIDE)
-    o = _met(o, qc, kc, vc, s, 0, C, WIDE)
+    o = _from_state(qc, now, s, C, TERMS, WIDE)
+    o = _met(o, qc, kc, vc, s, C, WIDE)
     tl.store(out + row * out_row + out_tile, o * scale, (n >= old) & (n < end))
     # the first question is the compiler's, so the two cannot be one
     if state is not None:  # noqa: SIM102
@@ -378,7 +371,7 @@ def _walk(
     # a full last chunk stays open
     closed = (rows + held - 1) // C
     step: tl.constexpr = HEADS * K * V
-    border = borders + _border(sequence, tl.load(which + 1), 0, SPAN) * step + h * K * V + tile
+    border = borders + tl.load(which + 1).to(tl.int64) * step + h * K * V + tile
     # row 0 of the chunk grid, as a row of the step: the tail's rows lie before the new ones
     zero = start.to(tl.int64) - held
     k += h * k_head + n * k_row + i
@@ -445,16 +438,17 @@ def _outputs(
     SPAN: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """One program per chunk, head and WIDTH columns, the heads of a chunk side by side: its rows
-    from the state before its span and the span's keys up to their own. A sequence of one chunk was
-    not walked, and its state is that of the carry.
+    """One program per span, head and WIDTH columns, the heads of a span side by side: its rows
+    from the state before it and its keys. A sequence of one chunk was not walked, and its state is
+    that of the carry.
     """
+    R: tl.constexpr = SPAN * C
     part = tl.program_id(0) % (V // WIDTH)
     h = tl.program_id(0) // (V // WIDTH) % HEADS
-    chunk = tl.program_id(0) // (V // WIDTH) // HEADS
-    sequence = tl.load(places + chunk * 2)
-    j = tl.load(places + chunk * 2 + 1)
-    n, i, w = tl.arange(0, C)[:, None], tl.arange(0, K), part * WIDTH + tl.arange(0, WIDTH)
+    span = tl.program_id(0) // (V // WIDTH) // HEADS
+    sequence = tl.load(places + span * 2)
+    begin = tl.load(places + span * 2 + 1) * R
+    n, i, w = tl.arange(0, R)[:, None], tl.arange(0, K), part * WIDTH + tl.arange(0, WIDTH)
     s = tl.load(decay + h)
     start = tl.load(starts + sequence)
     rows = tl.load(ends + sequence) - start
@@ -468,32 +462,20 @@ def _outputs(
         k_kept = tail + slot * tail_slot + h * tail_head + n * tail_row + i
         v_kept = tail + slot * tail_slot + h * tail_head + n * tail_row + w + tail_side
     rows += held
-    begin = j // SPAN * SPAN
-    zero = start.to(tl.int64) - held
-    q += h * q_head + n * q_row + i
-    k += h * k_head + n * k_row + i
-    v += h * v_head + n * v_row + w
-    row = zero + j * C
-    old, end = tl.where(j == 0, held, 0), rows - j * C
-    qc = _opened(q + row * q_row, None, old, end, C)
+    row = start.to(tl.int64) - held + begin
+    old, end = tl.where(begin == 0, held, 0), rows - begin
+    qc = _opened(q + row * q_row + h * q_head + n * q_row + i, None, old, end, R)
+    kc = _opened(k + row * k_row + h * k_head + n * k_row + i, k_kept, old, end, R)
+    vc = _opened(v + row * v_row + h * v_head + n * v_row + w, v_kept, old, end, R)
     tile = tl.arange(0, K)[:, None] * V + w
-    border = borders + (_border(sequence, chunk - j, j, SPAN) * HEADS + h) * (K * V)
     if rows > C:
-        before = tl.load(border + tile)
+        before = tl.load(borders + (span.to(tl.int64) * HEADS + h) * (K * V) + tile)
     elif state is not None:
         before = tl.load(state + tile).to(tl.bfloat16)
     else:
         before = tl.zeros([K, WIDTH], tl.bfloat16)
-    total = _from_state(qc, before, s, (j - begin) * C, C, 1, WIDE)
-    if SPAN > 1:
-        for u in range(begin, j):
-            at, kept = zero + u * C, tl.where(u == 0, held, 0)
-            kc = _opened(k + at * k_row, k_kept, kept, C, C)
-            vc = _opened(v + at * v_row, v_kept, kept, C, C)
-            total = _met(total, qc, kc, vc, s, (j - u) * C, C, WIDE)
-    kc = _opened(k + row * k_row, k_kept, old, end, C)
-    vc = _opened(v + row * v_row, v_kept, old, end, C)
-    total = _met(total, qc, kc, vc, s, 0, C, WIDE)
+    total = _from_state(qc, before, s, R, 1, WIDE)
+    total = _met(total, qc, kc, vc, s, R, WIDE)
     out += row * (HEADS * V) + h * V
     tl.store(out + n * (HEADS * V) + w, total * scale, (n >= old) & (n < end))
 

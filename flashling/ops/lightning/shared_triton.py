@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..rounding import dot
+from ..rounding import INTERPRETED, dot
 from .grid import Carry
 
 # a product has at least a warp group's 64 rows: a 16-row tile was once compiled into accesses
@@ -55,7 +55,13 @@ def interpreted() -> bool:
 @triton.jit
 def two(x):
     """x as the sum of two bfloat16 numbers."""
-    high = x.to(tl.bfloat16)
+    if INTERPRETED:
+        high = x.to(tl.bfloat16)
+    else:
+        # the compiler, left to itself, converts what has two uses one by one, not in pairs
+        high = tl.inline_asm_elementwise(
+            "cvt.rn.bf16x2.f32 $0, $2, $1;", "=r,r,r", [x], tl.bfloat16, is_pure=True, pack=2
+        )
     return high, (x - high.to(tl.float32)).to(tl.bfloat16)
 
 

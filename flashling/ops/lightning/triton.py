@@ -24,9 +24,10 @@ from .shared_triton import LEAST, Tile, folded, interpreted, kept_of
 # Triton 3.6 compiles tiles of 32 columns into reads outside of the shared memory; with 4 warps
 # registers spill
 PREFILL = Tile(columns=64, warps=8, stages=4)
-# the walk is a multiprocessor's one program, with many loads on their way; programs of the outputs
-# wait for memory side by side
-CUT = Cut(2, 64, Tile(columns=64, warps=4, stages=5), Tile(columns=128, warps=8))
+# the walk is a multiprocessor's one program, with many loads on their way; three programs of the
+# outputs are resident and wait for memory in turn. With spans of one chunk rows have the bits of
+# one pass.
+CUT = Cut(1, 64, Tile(columns=64, warps=4, stages=5), Tile(columns=64, warps=4))
 # chunks of a sequence up to which a second launch costs more than it saves
 WALKED = 8
 # with 128 registers four programs are resident, each asking for up to 36 KB at once. Up to eight
@@ -60,7 +61,7 @@ def lightning(
     rows = Rows(q, k, v, starts[:-1], starts[1:], tails, grid.chunk)
     if is_exact() or terms > 1 or not _is_cut(grid, v, tile):
         return one_pass(rows, decay, carry, tile, terms)
-    return two_passes(rows, decay, (grid.device_several, grid.device_chunks), carry, cut)
+    return two_passes(rows, decay, grid.spans(cut.chunks), carry, cut)
 
 
 def _is_cut(grid: Grid, v: Tensor, tile: Tile) -> bool:
