@@ -16,12 +16,12 @@ from flashling import ops
 from flashling.ops.cases import Maker
 from flashling.ops.lightning import Carry, Grid
 from flashling.ops.lightning import triton as kernels
-from flashling.ops.lightning.triton import CUT, Cut, Tile
+from flashling.ops.lightning.triton import CUT, Cut
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BF16, C, W = torch.bfloat16, 64, 64
-# every part of a head its own program, and all parts in one
-PARTED, WHOLE = Tile(32, 4, programs=1 << 20), Tile(32, 4, programs=1)
+# up to how many sequences the columns of a head are shared out: all of them, or none
+SHARED, WHOLE = 99, 0
 # spans of so many chunks, and one pass
 FORMS = [0, 1, 2, 4]
 
@@ -80,8 +80,9 @@ def force(monkeypatch: pytest.MonkeyPatch, chunks: int) -> Cut:
     return replace(CUT, chunks=max(chunks, 1))
 
 
-@pytest.mark.parametrize("tile", [PARTED, WHOLE], ids=["parted", "whole"])
-def test_decode(tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few", [SHARED, WHOLE], ids=["shared", "whole"])
+def test_decode(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "FEW", few)
     tails, slots, heads = [0, 17, 63, 64], [3, 1, 4, 2], 3
     decay = ops.slopes(heads, 3, 32)
     q, k, v = rows(len(tails), heads)
@@ -90,16 +91,29 @@ def test_decode(tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = (x.double() for x in (q, k, v))
     want = vars(ops.lightning_decode)["body"](*wide, decay, want_carry, at)
     poison(monkeypatch)
-    got = kernels.lightning_decode(q, k, v, decay, carry, at, tile=tile)
+    got = kernels.lightning_decode(q, k, v, decay, carry, at)
     assert got.dtype == torch.float32
     # the interpreter cuts bfloat16 off instead of rounding it
     assert error(got, want) < 1e-2
     same_carry(carry, want_carry, [t % C + 1 for t in tails])
 
 
-@pytest.mark.parametrize("tile", [PARTED, WHOLE], ids=["parted", "whole"])
+@pytest.mark.parametrize(("width", "rows_each"), [(128, 1), (128, 2)])
+def test_decode_of_states_with_more_rows_than_a_chunk(width: int, rows_each: int) -> None:
+    tails = torch.tensor([0, 64, 33], dtype=torch.int32, device=DEVICE)
+    m, slots = Maker(BF16, DEVICE), torch.tensor([1, 2, 0], device=DEVICE)
+    q, k, v = (m(3 * rows_each, 2, width, scale=0.3) for _ in range(3))
+    state, tail = m(4, 2, width, width, dtype=torch.float32), m(4, 2, C, 2, width, scale=0.3)
+    carry, decay = Carry(state, tail, slots), ops.slopes(2, 3, 32)
+    other = doubled(carry)
+    got = kernels.lightning_decode(q, k, v, decay, carry, tails)
+    wide = (x.double() for x in (q, k, v))
+    want = vars(ops.lightning_decode)["body"](*wide, decay, other, tails)
+    assert error(got, want) < 1e-2 and error(carry.state, other.state) < 1e-4
+
+
 @pytest.mark.parametrize("count", [2, 4])
-def test_decode_of_several_rows(count: int, tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decode_of_several_rows(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # the last sequence has room for two rows
     tails, slots, heads = [0, 17, 64, 62], [3, 1, 4, 2], 2
     decay = ops.slopes(heads, 3, 32)
@@ -109,9 +123,9 @@ def test_decode_of_several_rows(count: int, tile: Tile, monkeypatch: pytest.Monk
     wide = [x.double() for x in (q, k, v)]
     want = vars(ops.lightning_decode)["body"](*wide, decay, want_carry, at)
     single, first = carried(slots, tails, heads), slice(None, None, count)
-    alone = kernels.lightning_decode(q[first], k[first], v[first], decay, single, at, tile=tile)
+    alone = kernels.lightning_decode(q[first], k[first], v[first], decay, single, at)
     poison(monkeypatch)
-    got = kernels.lightning_decode(q, k, v, decay, carry, at, tile=tile)
+    got = kernels.lightning_decode(q, k, v, decay, carry, at)
     assert got.isfinite().all() and want.isfinite().all()
     fits = [n * count + i for n, t in enumerate(tails) for i in range(min(count, C - t % C))]
     assert error(got[fits], want[fits]) < 1e-2
@@ -126,17 +140,19 @@ def test_decode_of_several_rows(count: int, tile: Tile, monkeypatch: pytest.Monk
         torch.testing.assert_close(want[r::count], step, rtol=0, atol=1e-12)
 
 
-def test_decode_rows_do_not_see_their_company() -> None:
+@pytest.mark.parametrize("few", [SHARED, WHOLE], ids=["shared", "whole"])
+def test_decode_rows_do_not_see_their_company(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "FEW", few)
     tails, slots = [5, 64, 30], [0, 1, 2]
     decay = ops.slopes(2, 3, 32)
     q, k, v = rows(3)
     at = torch.tensor(tails, dtype=torch.int32, device=DEVICE)
     together = carried(slots, tails)
-    out = kernels.lightning_decode(q, k, v, decay, together, at, tile=WHOLE)
+    out = kernels.lightning_decode(q, k, v, decay, together, at)
     alone = carried(slots, tails)
     for n in range(3):
         one, a = Carry(alone.state, alone.tail, alone.slots[n : n + 1]), slice(n, n + 1)
-        row = kernels.lightning_decode(q[a], k[a], v[a], decay, one, at[a], tile=PARTED)
+        row = kernels.lightning_decode(q[a], k[a], v[a], decay, one, at[a])
         assert torch.equal(row, out[a])
     assert torch.equal(alone.state[slots], together.state[slots])
 

@@ -7,6 +7,8 @@ In exact mode a single row too is a short prompt.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -20,6 +22,7 @@ from . import lightning as chunks_op
 from . import lightning_decode as decode_op
 from .prompts_triton import Cut, Rows, one_pass, two_passes
 from .shared_triton import LEAST, Tile, folded, interpreted, kept_of
+from .steps_triton import Slices, steps
 
 # Triton 3.6 compiles tiles of 32 columns into reads outside of the shared memory; with 4 warps
 # registers spill
@@ -27,13 +30,15 @@ PREFILL = Tile(columns=64, warps=8, stages=4)
 # the walk is a multiprocessor's one program, with many loads on their way; three programs of the
 # outputs are resident and wait for memory in turn. With spans of one chunk rows have the bits of
 # one pass.
-CUT = Cut(1, 64, Tile(columns=64, warps=4, stages=5), Tile(columns=64, warps=4))
+CUT = Cut(1, 64, Tile(columns=64, warps=4, stages=7), Tile(columns=128, warps=4, registers=128))
 # chunks of a sequence up to which a second launch costs more than it saves
 WALKED = 8
-# with 128 registers four programs are resident, each asking for up to 36 KB at once. Up to eight
-# programs for a multiprocessor the columns of a head are shared out; more would only read the keys
-# more often.
-DECODE = Tile(columns=32, warps=4, registers=128, programs=1024)
+# up to so many sequences of one new row the columns of a head are shared out: more programs than
+# heads, each of which waits for memory once
+FEW = 2
+DECODE = Tile(columns=32, warps=4, registers=128)
+# more: a slice is a row for each warp, and with 128 registers four programs are resident
+SLICES = Slices(rows=4, ahead=4, warps=4, registers=128)
 
 
 def lightning(
@@ -59,7 +64,7 @@ def lightning(
     tails = None if carry is None else grid.device_tails
     starts = grid.device_starts
     rows = Rows(q, k, v, starts[:-1], starts[1:], tails, grid.chunk)
-    if is_exact() or terms > 1 or not _is_cut(grid, v, tile):
+    if terms > 1 or not _is_cut(grid, v, tile):
         return one_pass(rows, decay, carry, tile, terms)
     return two_passes(rows, decay, grid.spans(cut.chunks), carry, cut)
 
@@ -80,45 +85,36 @@ def lightning_decode(
     decay: Tensor,
     carry: Carry,
     tails: Tensor,
-    *,
-    tile: Tile = DECODE,
 ) -> Tensor:
-    """As the op, in bfloat16 and without a gradient; otherwise the body.
-
-    The state meets q in float32. No row's bits depend on how many sequences there are: the same
-    compiled program takes one slice of the columns, or several in turn.
+    """As the op, in bfloat16 and without a gradient; otherwise the body. The state meets q in
+    float32. A row's bits are the same among few sequences, and among more.
     """
     chunk = carry.tail.shape[2]
     if not _serves(q, k, v, chunk, carry):
         return vars(decode_op)["body"](q, k, v, decay, carry, tails)
     if is_exact():
         return _exact_rows(q, k, v, decay, carry, tails)
-    (_, heads, width), sequences = v.shape, len(tails)
-    columns = min(tile.columns, width)
-    parts = width // columns
-    while parts > 1 and sequences * heads * parts > tile.programs:
-        parts //= 2
+    kept, sequences, width = kept_of(carry, tails), len(tails), v.shape[2]
+    is_even = width % chunk == chunk % SLICES.rows == 0
+    if is_even and (len(q) > sequences or sequences > FEW):
+        return steps((q, k, v), decay.to(q.device), kept, chunk, SLICES)
+    return _few(q, k, v, decay.to(q.device), kept, chunk)
+
+
+def _few(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, kept: tuple[Any, ...], chunk: int
+) -> Tensor:
+    """`lightning_decode` of one row a sequence, the columns of a head shared out."""
+    sequences, heads, width = v.shape
+    columns = min(DECODE.columns, width)
     out = v.new_empty(v.shape, dtype=torch.float32)
-    _decode[(sequences * heads * parts,)](
-        q,
-        k,
-        v,
-        decay.to(q.device),
-        out,
-        *kept_of(carry, tails),
-        q.shape[-1] ** -0.5,
-        parts,
+    _decode[(sequences * heads * (width // columns),)](
+        *(q, k, v, decay, out, *kept, width**-0.5),
         *(x.stride(i) for x in (q, k, v) for i in (0, 1)),
-        heads,
-        chunk,
-        q.shape[-1],
-        width,
-        columns,
-        len(q) // sequences,
-        interpreted(),
-        num_warps=tile.warps,
-        num_stages=tile.stages,
-        maxnreg=tile.registers,
+        *(heads, chunk, width, columns, interpreted()),
+        num_warps=DECODE.warps,
+        num_stages=DECODE.stages,
+        maxnreg=DECODE.registers,
         **OVERLAP,
     )
     return out
@@ -157,7 +153,7 @@ def _serves(q: Tensor, k: Tensor, v: Tensor, chunk: int, carry: Carry | None) ->
     return True
 
 
-@triton.jit(do_not_specialize=["parts"])
+@triton.jit
 def _decode(
     q,
     k,
@@ -175,7 +171,6 @@ def _decode(
     tail_row,
     tail_head,
     scale,
-    parts,
     q_row,
     q_head,
     k_row,
@@ -184,84 +179,62 @@ def _decode(
     v_head,
     HEADS: tl.constexpr,
     C: tl.constexpr,
-    K: tl.constexpr,
-    V: tl.constexpr,
-    WIDTH: tl.constexpr,
-    ROWS: tl.constexpr,
+    W: tl.constexpr,
+    COLUMNS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """One program per sequence, head and part of the columns, WIDTH of them at a time. The new rows
-    are taken from the arguments and laid in the tail where no program reads: the kept rows before
-    them are all that the others ask for.
+    """One program per sequence, head and COLUMNS. The new row is taken from the arguments and laid
+    in the tail where no program reads: the kept rows before it are all that the others ask for.
     """
-    part = tl.program_id(0) % parts
-    h = tl.program_id(0) // parts % HEADS
-    sequence = tl.program_id(0) // parts // HEADS
-    n, i, w = tl.arange(0, C), tl.arange(0, K), tl.arange(0, WIDTH)
+    PARTS: tl.constexpr = W // COLUMNS
+    part = tl.program_id(0) % PARTS
+    h = tl.program_id(0) // PARTS % HEADS
+    sequence = tl.program_id(0) // PARTS // HEADS
+    n, i, w = tl.arange(0, C), tl.arange(0, W), tl.arange(0, COLUMNS)
     s = tl.load(decay + h)
     slot = tl.load(slots + sequence)
     held = tl.load(tails + sequence)
     full = held == C
     t = tl.where(full, 0, held)
-    each = V // WIDTH // parts
     # a fold reads every key of the tail, and the new row then takes the place of the first: all
     # columns are one program's, which can put a barrier between the two
-    first = tl.where(full, 0, part * each)
-    last = tl.where(full, tl.where(part == 0, V // WIDTH, 0), first + each)
+    first = tl.where(full, 0, part)
+    last = tl.where(full, tl.where(part == 0, PARTS, 0), first + 1)
     rows = n[:, None] * tail_row
     keys_at = tail + slot * tail_slot + h * tail_head
     values_at = keys_at + tail_side
-    state_at = state + slot * state_slot + h * state_head + i[:, None] * V
+    state_at = state + slot * state_slot + h * state_head + i[:, None] * W
     if full:
         for j in range(first, last):
-            at = j * WIDTH + w
+            at = j * COLUMNS + w
             keys, values = tl.load(keys_at + rows + i), tl.load(values_at + rows + at)
             now = folded(tl.load(state_at + at), keys, values, s, C, WIDE)
             tl.store(state_at + at, now)
         tl.debug_barrier()
-    # the first slice is asked for together with the keys: a lone sequence waits for memory once
+    # the slice is asked for together with the keys: a lone sequence waits for memory once
     before = n < t
-    at = first * WIDTH + w
+    at = first * COLUMNS + w
     now = tl.load(state_at + at, first < last, 0.0)
     values = tl.load(values_at + rows + at, before[:, None], 0.0)
     keys = tl.load(keys_at + rows + i, before[:, None], 0.0).to(tl.float32)
-    # what is kept was written steps ago, the new rows by the kernel before
+    # what is kept was written steps ago, the new row by the kernel before
     wait_for_inputs()
-    q += sequence * ROWS * q_row + h * q_head + i
-    k += sequence * ROWS * k_row + h * k_head + i
-    v += sequence * ROWS * v_row + h * v_head
-    out += (sequence * ROWS * HEADS + h) * V
-    # of row r: what it meets of the kept rows [C], and of the new ones up to itself
-    queries = ()
-    scores = ()
-    own = ()
-    for r in tl.static_range(ROWS):
-        query = tl.load(q + r * q_row).to(tl.float32)
-        fade = tl.where(before, tl.exp(-s * (t + r - n)), 0.0)
-        met = tl.sum(keys * query[None, :], 1) * fade
-        queries += (query,)
-        scores += (met.to(tl.bfloat16).to(tl.float32),)
-        for u in tl.static_range(r + 1):
-            met = tl.sum(tl.load(k + u * k_row).to(tl.float32) * query, 0) * tl.exp(-s * (r - u))
-            own += (met.to(tl.bfloat16).to(tl.float32),)
+    query = tl.load(q + sequence * q_row + h * q_head + i).to(tl.float32)
+    key = tl.load(k + sequence * k_row + h * k_head + i)
+    scores = tl.sum(keys * query[None, :], 1) * tl.where(before, tl.exp(-s * (t - n)), 0.0)
+    # rounded as in the body
+    scores = scores.to(tl.bfloat16).to(tl.float32)
+    own = tl.sum(key.to(tl.float32) * query, 0).to(tl.bfloat16).to(tl.float32)
     for j in range(first, last):
-        at = j * WIDTH + w
-        found = ()
-        for r in tl.static_range(ROWS):
-            o = tl.sum(queries[r][:, None] * now, 0) * tl.exp(-s * (t + r + 1))
-            inside = tl.sum(scores[r][:, None] * values.to(tl.float32), 0)
-            for u in tl.static_range(r + 1):
-                inside += own[r * (r + 1) // 2 + u] * tl.load(v + u * v_row + at).to(tl.float32)
-            found += ((o + inside) * scale,)
-        # the next slice is asked for before anything is written
+        at = j * COLUMNS + w
+        value = tl.load(v + sequence * v_row + h * v_head + at)
+        o = tl.sum(query[:, None] * now, 0) * tl.exp(-s * (t + 1))
+        o += tl.sum(scores[:, None] * values.to(tl.float32), 0) + own * value.to(tl.float32)
+        # of one that has folded
         more = j + 1 < last
-        now = tl.load(state_at + at + WIDTH, more, 0.0)
-        values = tl.load(values_at + rows + at + WIDTH, before[:, None] & more, 0.0)
-        for r in tl.static_range(ROWS):
-            tl.store(out + r * HEADS * V + at, found[r])
-            value = tl.load(v + r * v_row + at)
-            tl.store(values_at + (t + r) * tail_row + at, value, t + r < C)
+        now = tl.load(state_at + at + COLUMNS, more, 0.0)
+        values = tl.load(values_at + rows + at + COLUMNS, before[:, None] & more, 0.0)
+        tl.store(out + (sequence * HEADS + h) * W + at, o * scale)
+        tl.store(values_at + t * tail_row + at, value)
     if part == 0:
-        for r in tl.static_range(ROWS):
-            key = tl.load(k + r * k_row)
-            tl.store(keys_at + (t + r) * tail_row + i, key, t + r < C)
+        tl.store(keys_at + t * tail_row + i, key)
