@@ -44,6 +44,7 @@ cases = [
     Case(lightning, "decode", lambda m: _carried(m, [1, 1, 1], [0, 17, 64], 4, 16)),
     Case(lightning, "mixed", lambda m: _carried(m, [1, 3, 70], [63, 62, 5], 4, 16)),
     Case(lightning, "mixed_wide", lambda m: _carried(m, [1, 3, 200], [64, 62, 5], 2, 64)),
+    Case(lightning, "long", lambda m: _carried(m, [600, 3], [64, 5], 2, 64)),
     Case(lightning_decode, "toy", lambda m: _rows(m, 5, 4, 16)),
     Case(lightning_decode, "wide", lambda m: _rows(m, 5, 2, 64)),
     Case(lightning_decode, "drafts", lambda m: _rows(m, 5, 2, 64, 3)),
