@@ -26,7 +26,7 @@ from flashling.ops.experts.library import experts_library
 from flashling.ops.linear import FLOAT8, Fp8, Int4, quantise
 from flashling.ops.linear import triton as dense
 from flashling.ops.linear.cases import fp8
-from flashling.quant import INT4
+from flashling.quant import INT4, INT4_128, Scheme
 
 kernels = import_module("flashling.ops.experts.triton")
 row_kernels = import_module("flashling.ops.experts.rows_triton")
@@ -326,14 +326,16 @@ def test_the_short_division_rounds_as_the_long_one() -> None:
         assert not torch.equal(q.float().to(FLOAT8).float(), want)
 
 
-def fours(tokens: int, k: int, num: int, width: int, hidden: int) -> tuple[Any, ...]:
+def fours(
+    tokens: int, k: int, num: int, width: int, hidden: int, scheme: Scheme = INT4
+) -> tuple[Any, ...]:
     """As `inputs`, with weights of four bits and a plain shared expert."""
     x, weights, chosen, *_ = inputs(tokens, k, num, width, hidden)
     m = Maker(torch.bfloat16, DEVICE, seed=width)
 
     def four(rows: int, columns: int) -> Int4:
-        scheme = INT4.pack(m(rows * num, columns, scale=columns**-0.5).float())
-        packed = Int4.pack(scheme["weight_packed"], scheme["weight_scale"])
+        stored = scheme.pack(m(rows * num, columns, scale=columns**-0.5).float())
+        packed = Int4.pack(stored["weight_packed"], stored["weight_scale"])
         return Int4(packed.words.unflatten(0, (num, -1)), packed.scale.unflatten(0, (num, -1)))
 
     own = m(2 * hidden, width, scale=width**-0.5), m(width, hidden, scale=hidden**-0.5)
@@ -341,8 +343,11 @@ def fours(tokens: int, k: int, num: int, width: int, hidden: int) -> tuple[Any, 
 
 
 @pytest.mark.parametrize("few", [pytest.param(True, marks=pytest.mark.soak), False])
-def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    *args, shared = fours(5, 2, 6, 128, 64)
+@pytest.mark.parametrize(("scheme", "hidden"), [(INT4, 64), (INT4_128, 128)], ids=str)
+def test_weights_of_four_bits(
+    scheme: Scheme, hidden: int, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *args, shared = fours(5, 2, 6, 128, hidden, scheme)
     monkeypatch.setattr(int4, "FEW_TOKENS", 5 if few else 0)
     alike = tuple(Int4(w.words[0], w.scale[0]) for w in args[3:])
     for own in (None, shared, alike):
@@ -351,17 +356,21 @@ def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("tile", "tokens", "k", "width", "hidden"),
+    ("tile", "tokens", "k", "width", "hidden", "scheme"),
     [
         # tiles that reach past every edge: of the weights, of a step, of an expert's tokens
-        (Tile4(16, 64, 64, 128, 4, 3), 33, 3, 96, 160),
-        (Tile4(32, 64, 128, 256, 4, 3), 41, 2, 288, 64),
-        (Tile4(64, 128, 128, 128, 8, 3), 70, 2, 128, 32),
-        (Tile4(16, 64, 128, 256, 4, 3), 1, 2, 256, 256),
+        (Tile4(16, 64, 64, 128, 4, 3), 33, 3, 96, 160, INT4),
+        (Tile4(32, 64, 128, 256, 4, 3), 41, 2, 288, 64, INT4),
+        (Tile4(64, 128, 128, 128, 8, 3), 70, 2, 128, 32, INT4),
+        (Tile4(16, 64, 128, 256, 4, 3), 1, 2, 256, 256, INT4),
+        (Tile4(16, 64, 64, 256, 4, 3), 33, 3, 384, 128, INT4_128),
+        (Tile4(16, 64, 128, 128, 4, 3), 7, 2, 128, 256, INT4_128),
     ],
 )
-def test_four_bits_grouped(tile: Any, tokens: int, k: int, width: int, hidden: int) -> None:
-    x, _, chosen, gate_up, down, _ = fours(tokens, k, 5, width, hidden)
+def test_four_bits_grouped(
+    tile: Any, tokens: int, k: int, width: int, hidden: int, scheme: Scheme
+) -> None:
+    x, _, chosen, gate_up, down, _ = fours(tokens, k, 5, width, hidden, scheme)
     for picked in (chosen, torch.full_like(chosen, 4)):
         got = grouped(x, picked, gate_up, down, tile)
         rows = torch.einsum("tkod,td->tko", gate_up.unpack()[picked], x.float())

@@ -62,7 +62,8 @@ def _one_more(
     first, second = shared or (None, None)
     if tokens > SHARED_TOKENS or not (isinstance(first, Int4) and isinstance(second, Int4)):
         return None
-    alike = first.shape == gate_up.shape[1:] and second.shape == down.shape[1:]
+    pairs = (first, gate_up), (second, down)
+    alike = all(own.shape == w.shape[1:] and own.group == w.group for own, w in pairs)
     return (first, second) if alike else None
 
 

@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import Int4
-from ..linear.int4_triton import BLOCK, GROUP, _add_product, _input, arranged
+from ..linear.int4_triton import BLOCK, _add_product, _input, arranged
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from .many_triton import _find_any, _weight
@@ -68,6 +68,7 @@ def _gate_up(
     tokens,
     D: tl.constexpr,
     F: tl.constexpr,
+    GROUP: tl.constexpr,
     SLOTS: tl.constexpr,
     SHARED: tl.constexpr,
     NUM_PAD: tl.constexpr,
@@ -95,14 +96,15 @@ def _gate_up(
     x_at = x + token.to(tl.int64)[:, None] * WIDE + tl.arange(0, K)[None, :]
     w_at = w + row * (D // 8) + tl.arange(0, K // 8)[None, :]
     s_at = s + row * (D // GROUP) + tl.arange(0, K // GROUP)[None, :]
+    w_up, s_up = w_at + F * (D // 8), s_at + F * (D // GROUP)
     gate = tl.zeros((ROWS, TOKENS), tl.float32)
     up = tl.zeros((ROWS, TOKENS), tl.float32)
     for k in range(0, D, K):
         part = _rows(x_at, k, pairs < end, WIDE, WIDE % K != 0)
-        gate = _add_product(gate, w_at, s_at, part, k, D, K)
-        up = _add_product(up, w_at + F * (D // 8), s_at + F * (D // GROUP), part, k, D, K)
+        gate = _add_product(gate, w_at, s_at, part, k, D, K, GROUP)
+        up = _add_product(up, w_up, s_up, part, k, D, K, GROUP)
     found = tl.trans(silu_times(gate, up, hidden.dtype.element_ty))
-    # the last block of columns may lack its second group
+    # the last block of columns may lack its second unit
     found = tl.where((rows < F)[None, :], found, 0.0)
     at = hidden + pairs.to(tl.int64)[:, None] * OUT + column[None, :]
     tl.store(at, found, mask=(pairs < end)[:, None] & (column < OUT)[None, :])
@@ -122,6 +124,7 @@ def _down(
     tokens,
     D: tl.constexpr,
     F: tl.constexpr,
+    GROUP: tl.constexpr,
     SLOTS: tl.constexpr,
     SHARED: tl.constexpr,
     NUM_PAD: tl.constexpr,
@@ -150,7 +153,7 @@ def _down(
     total = tl.zeros((ROWS, TOKENS), tl.float32)
     for k in range(0, F, K):
         part = _rows(x_at, k, pairs < end, WIDE, WIDE % K != 0)
-        total = _add_product(total, w_at, s_at, part, k, F, K)
+        total = _add_product(total, w_at, s_at, part, k, F, K, GROUP)
     pair = tl.load(order + place).to(tl.int64)
     at = out + pair[:, None] * D + rows[None, :]
     found = tl.trans(rounded(total, out.dtype.element_ty))
@@ -175,6 +178,7 @@ def grouped(
     weights = gate_up, first, down, second
     assert chosen.is_contiguous()
     assert all(w.words.is_contiguous() and w.scale.is_contiguous() for w in weights)
+    assert first.group == gate_up.group and second.group == down.group
     order, counts = sort(chosen, num, has_shared)
     # each expert with a pair has one tile, and one more for each further `tile.tokens`
     most = min(num, tokens * k)
@@ -188,12 +192,14 @@ def grouped(
     _gate_up[(tiles * triton.cdiv(hidden, tile.gate_up),)](
         *(arranged(x), order, counts, gate_up.words, gate_up.scale, first.words, first.scale),
         *(between, num, tokens),
+        GROUP=gate_up.group,
         ROWS=tile.gate_up,
         **facts,
     )
     _down[(tiles * triton.cdiv(width, tile.down),)](
         *(between, order, counts, down.words, down.scale, second.words, second.scale),
         *(found, num, tokens),
+        GROUP=down.group,
         ROWS=tile.down,
         **facts,
     )

@@ -27,7 +27,7 @@ from ..exact import is_exact
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from .int4 import EACH, Int4
-from .int4 import GROUP as TOGETHER
+from .int4 import UNIT as TOGETHER
 
 # up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row).
 # Four of them take longer than 16 on the tensor cores
@@ -40,11 +40,12 @@ MULTIPROCESSORS = 132
 FEW_TILE_BYTES = 32768
 # a part of the inputs shorter than this gains less than the second pass costs
 SHORTEST_PART = 1024
-# inputs of one step of the tensor cores
+# inputs of one step of the tensor cores, for groups of 32; with 128 it is two groups, since a copy
+# of the pipeline has at least four bytes, two scales
 STEP = 128
 
-GROUP = tl.constexpr(TOGETHER)
-# two groups, whose columns have an order of their own on the tensor cores
+UNIT = tl.constexpr(TOGETHER)
+# two units, whose columns have an order of their own on the tensor cores
 BLOCK = tl.constexpr(2 * TOGETHER)
 # a field is 2^-149 times its number; rows times 2^96 keep the products normal, and stay below the
 # largest float32 for inputs below 2^31
@@ -79,7 +80,7 @@ class Few4:
 @dataclass(frozen=True)
 class Stream4:
     """How tensor cores multiply: a tile of `outputs` x `rows` and the inputs in `splits` parts,
-    summed in order by a second pass.
+    summed in order by a second pass; `inputs` of them a step.
     """
 
     outputs: int
@@ -87,6 +88,7 @@ class Stream4:
     splits: int
     warps: int = 8
     stages: int = 3
+    inputs: int = STEP
 
 
 @triton.jit
@@ -107,10 +109,11 @@ def _few(
     stride,
     outputs,
     INPUTS: tl.constexpr,
+    GROUP: tl.constexpr,
     SLOTS: tl.constexpr,
     GATED: tl.constexpr,
     T: tl.constexpr,
-    G: tl.constexpr,
+    U: tl.constexpr,
     R: tl.constexpr,
     TURNS: tl.constexpr,
     STAGES: tl.constexpr,
@@ -127,18 +130,18 @@ def _few(
         scale += expert * outputs * (INPUTS // GROUP)
         x += pair // SLOTS * stride
         y += pair * outputs
-    group, part = tl.arange(0, G), tl.arange(0, 4)
-    is_group = group < INPUTS // GROUP
+    unit, part = tl.arange(0, U), tl.arange(0, 4)
+    is_unit = unit < INPUTS // UNIT
     # a row's inputs of one field, against the place of the field; and what its q + 8 has too much
     rows = ()
     extra = ()
     for t in tl.static_range(T):
-        whole = tl.zeros((G, 4), tl.float32)
+        whole = tl.zeros((U, 4), tl.float32)
         for i in tl.static_range(8):
-            from_ = x + t * stride + group[:, None] * GROUP + 4 * i + part[None, :]
-            piece = tl.load(from_, mask=is_group[:, None], other=0.0).to(tl.float32)
+            from_ = x + t * stride + unit[:, None] * UNIT + 4 * i + part[None, :]
+            piece = tl.load(from_, mask=is_unit[:, None], other=0.0).to(tl.float32)
             if GATED:
-                up = tl.load(from_ + INPUTS, mask=is_group[:, None], other=0.0).to(tl.float32)
+                up = tl.load(from_ + INPUTS, mask=is_unit[:, None], other=0.0).to(tl.float32)
                 piece = silu_times(piece, up, x.dtype.element_ty).to(tl.float32)
             whole += piece
             rows = rows + (piece * (ROW / (1 << (4 * i if i < 5 else 4 * i - 20))),)
@@ -146,10 +149,11 @@ def _few(
     for turn in tl.range(0, TURNS, num_stages=STAGES):
         row = (tile + turn * step) * R + tl.arange(0, R)
         is_row = row < outputs
-        # groups stand before rows: threads are dealt to the axes from the last to the first, then
-        # the middle, and so each keeps its own groups of x
-        at = row[None, :] * (INPUTS // GROUP) + group[:, None]
-        inside = is_group[:, None] & is_row[None, :]
+        # units stand before rows: threads are dealt to the axes from the last to the first, then
+        # the middle, and so each keeps its own units of x
+        at = row[None, :] * (INPUTS // UNIT) + unit[:, None]
+        size_at = row[None, :] * (INPUTS // GROUP) + unit[:, None] // (GROUP // UNIT)
+        inside = is_unit[:, None] & is_row[None, :]
         # read once a step, so the cache is left to others
         found = tl.load(
             words + at[:, :, None] * 4 + part[None, None, :],
@@ -157,7 +161,7 @@ def _few(
             other=0,
             eviction_policy="evict_first",
         )
-        sizes = tl.load(scale + at, mask=inside, other=0.0).to(tl.float32)
+        sizes = tl.load(scale + size_at, mask=inside, other=0.0).to(tl.float32)
         turned = (found.to(tl.uint32, bitcast=True) >> 20).to(tl.int32, bitcast=True)
         for t in tl.static_range(T):
             total = _fields(found, turned, 0) * rows[8 * t][:, None, :]
@@ -197,24 +201,24 @@ def _step(at, first, WIDTH: tl.constexpr, MORE: tl.constexpr):
 
 @triton.jit
 def _input(column):
-    """The input that stands at a column: of two groups, the words' fields are the columns' slow
-    axis, then come the words of a group, and the groups side by side."""
+    """The input that stands at a column: of two units, the words' fields are the columns' slow
+    axis, then come the words of a unit, and the units side by side."""
     place = column % BLOCK
-    return column - place + place % 2 * GROUP + place // 8 * 4 + place % 8 // 2
+    return column - place + place % 2 * UNIT + place // 8 * 4 + place % 8 // 2
 
 
 @triton.jit
-def _add_product(total, words, scale, x, k, D: tl.constexpr, K: tl.constexpr):
+def _add_product(total, words, scale, x, k, D: tl.constexpr, K: tl.constexpr, GROUP: tl.constexpr):
     """total [N, M] plus inputs k to k + K of a weight times x [M, K]^T; the weight are pointers to
-    words [N, K / 8] and to scales [N, K / 32]."""
+    words [N, K / 8] and to scales [N, K / GROUP]."""
     N: tl.constexpr = words.shape[0]
     numbers = _numbers(_step(words, k // 8, D // 8, D % K != 0))
     sizes = _step(scale, k // GROUP, D // GROUP, D % K != 0)
-    sizes = tl.broadcast_to(sizes[:, :, None], (N, K // GROUP, 4)).reshape(N, K // 8)
+    sizes = tl.broadcast_to(sizes[:, :, None], (N, K // GROUP, GROUP // 8)).reshape(N, K // 8)
     n0, n1, n2, n3, n4, n5, n6, n7 = numbers
     even = tl.join(tl.join(n0 * sizes, n4 * sizes), tl.join(n2 * sizes, n6 * sizes))
     odd = tl.join(tl.join(n1 * sizes, n5 * sizes), tl.join(n3 * sizes, n7 * sizes))
-    # blocks, group, word, and the three bits of a field
+    # blocks, unit, word, and the three bits of a field
     w = tl.join(even, odd).reshape(N, K // BLOCK, 2, 4, 2, 2, 2)
     w = w.permute(0, 1, 4, 5, 6, 3, 2).reshape(N, K)
     if INTERPRETED:
@@ -255,6 +259,7 @@ def _stream(
     outputs,
     rows,
     INPUTS: tl.constexpr,
+    GROUP: tl.constexpr,
     SPLITS: tl.constexpr,
     O: tl.constexpr,
     T: tl.constexpr,
@@ -277,21 +282,21 @@ def _stream(
     for step in tl.range(0, length // K, num_stages=STAGES):
         start = part * length + step * K
         v = tl.load(x_at + start, mask=is_row[:, None], other=0.0)
-        total = _add_product(total, w_at, s_at, v, start, INPUTS, K)
+        total = _add_product(total, w_at, s_at, v, start, INPUTS, K, GROUP)
     at = (part * rows + row)[:, None] * outputs + out[None, :]
     tl.store(y + at, total.T, mask=is_row[:, None] & is_out[None, :])
 
 
 @triton.jit
-def _unpack(words, scale, out, groups, B: tl.constexpr):
-    """out [groups, 32] of words [groups, 4] and scales [groups]; B groups a program."""
-    group = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
+def _unpack(words, scale, out, units, UNITS: tl.constexpr, B: tl.constexpr):
+    """out [units, 32] of words [units, 4], UNITS of which share one of scale; B units a program."""
+    unit = tl.program_id(0).to(tl.int64) * B + tl.arange(0, B)
     field, part = tl.arange(0, 8)[None, :, None], tl.arange(0, 4)[None, None, :]
-    inside = group < groups
-    found = tl.load(words + group[:, None] * 4 + tl.arange(0, 4), mask=inside[:, None], other=0)
-    size = tl.load(scale + group, mask=inside, other=0.0).to(tl.float32)[:, None, None]
+    inside = unit < units
+    found = tl.load(words + unit[:, None] * 4 + tl.arange(0, 4), mask=inside[:, None], other=0)
+    size = tl.load(scale + unit // UNITS, mask=inside, other=0.0).to(tl.float32)[:, None, None]
     numbers = (((found[:, None, :] >> (4 * field)) & 15) - 8).to(tl.float32) * size
-    to = out + group[:, None, None] * GROUP + 4 * field + part
+    to = out + unit[:, None, None] * UNIT + 4 * field + part
     tl.store(to, rounded(numbers, out.dtype.element_ty), mask=inside[:, None, None])
 
 
@@ -299,9 +304,11 @@ def unpacked(weight: Int4, dtype: torch.dtype) -> Tensor:
     """As `weight.unpack(dtype)`, without its float32 numbers on the way."""
     assert weight.words.is_contiguous() and weight.scale.is_contiguous()
     out = torch.empty(weight.shape, dtype=dtype, device=weight.words.device)
-    groups, block = weight.scale.numel(), 128
-    if groups:
-        _unpack[(triton.cdiv(groups, block),)](weight.words, weight.scale, out, groups, B=block)
+    units, block = out.numel() // TOGETHER, 128
+    if units:
+        _unpack[(triton.cdiv(units, block),)](
+            *(weight.words, weight.scale, out, units), UNITS=weight.group // TOGETHER, B=block
+        )
     return out
 
 
@@ -321,10 +328,10 @@ def linear(x: Tensor, weight: Int4, tile: Few4 | Stream4 | None = None) -> Tenso
     """x [T, I] bfloat16 times weight [O, I]^T -> [T, O], or None where no kernel serves the shape.
     `tile` names the kernel and its shape instead of the number of rows.
     """
-    if is_exact() and len(x) > SOME_ROWS and choose(SOME_ROWS, *weight.shape):
+    if is_exact() and len(x) > SOME_ROWS and choose(SOME_ROWS, *weight.shape, weight.group):
         parts = [linear(part, weight) for part in x.split(SOME_ROWS)]
         return torch.cat([part for part in parts if part is not None])
-    tile = tile or choose(len(x), *weight.shape)
+    tile = tile or choose(len(x), *weight.shape, weight.group)
     if tile is None:
         return None
     if not len(x):
@@ -332,27 +339,28 @@ def linear(x: Tensor, weight: Int4, tile: Few4 | Stream4 | None = None) -> Tenso
     return few(x, weight, tile) if isinstance(tile, Few4) else stream(x, weight, tile)
 
 
-def choose(rows: int, outputs: int, inputs: int) -> Few4 | Stream4 | None:
-    """The kernel for so many rows of a weight of that shape, if there is one."""
+def choose(rows: int, outputs: int, inputs: int, group: int = TOGETHER) -> Few4 | Stream4 | None:
+    """The kernel for so many rows of a weight of that shape and group, if there is one."""
     if rows <= FEW_ROWS and inputs <= FEW_INPUTS and not is_exact():
         return Few4(max(2 * FEW_TILE_BYTES // triton.next_power_of_2(inputs), 4))
-    if rows > SOME_ROWS or inputs % STEP:
+    step = max(STEP, 2 * group)
+    if rows > SOME_ROWS or inputs % step:
         return None
     tall = max(triton.next_power_of_2(rows), 16)
     # an input of a row has four times the bytes of a number, so more outputs share more rows
     wide = 64 if tall <= 16 else 128
-    stages = current().stages(STEP * (2 * tall + wide * 9 // 16), 4)
-    return Stream4(wide, tall, splits(outputs, inputs), warps=wide // 16, stages=stages)
+    stages = current().stages(step * (2 * tall + wide * 9 // 16), 4)
+    return Stream4(wide, tall, splits(outputs, inputs, step), wide // 16, stages, step)
 
 
-def splits(outputs: int, inputs: int) -> int:
-    """Into how many parts the inputs of a weight are cut: up to two programs a multiprocessor if
-    64 outputs make one, whatever the rows.
+def splits(outputs: int, inputs: int, step: int = STEP) -> int:
+    """Into how many parts of whole steps the inputs of a weight are cut: up to two programs a
+    multiprocessor if 64 outputs make one, whatever the rows.
     """
     tiles, parts = triton.cdiv(outputs, 64), 1
     while (
         2 * parts * tiles <= 2 * MULTIPROCESSORS
-        and inputs % (2 * parts * STEP) == 0
+        and inputs % (2 * parts * step) == 0
         and inputs >= 2 * parts * SHORTEST_PART
     ):
         parts *= 2
@@ -379,10 +387,11 @@ def few(
         *(x, weight.words, weight.scale, x if chosen is None else chosen.contiguous(), y),
         *(x.stride(0), outputs),
         INPUTS=inputs,
+        GROUP=weight.group,
         SLOTS=slots,
         GATED=is_gated,
         T=1 if slots else len(x),
-        G=triton.next_power_of_2(inputs // TOGETHER),
+        U=triton.next_power_of_2(inputs // TOGETHER),
         R=tile.rows,
         TURNS=triton.cdiv(tiles, programs),
         STAGES=tile.stages,
@@ -396,17 +405,18 @@ def stream(x: Tensor, weight: Int4, tile: Stream4) -> Tensor:
     """x [T, I], of at most `tile.rows` rows, times weight [O, I]^T -> [T, O] in x's dtype."""
     outputs, inputs = weight.shape
     assert weight.words.is_contiguous() and weight.scale.is_contiguous()
-    assert len(x) <= tile.rows and inputs % (tile.splits * STEP) == 0
+    assert len(x) <= tile.rows and inputs % (tile.splits * tile.inputs) == 0
     y = x.new_empty(len(x), outputs)
     shape = (tile.splits, len(x), outputs)
     found = y if tile.splits == 1 else x.new_empty(shape, dtype=torch.float32)
     _stream[(triton.cdiv(outputs, tile.outputs), tile.splits)](
         *(arranged(x), weight.words, weight.scale, found, outputs, len(x)),
         INPUTS=inputs,
+        GROUP=weight.group,
         SPLITS=tile.splits,
         O=tile.outputs,
         T=tile.rows,
-        K=STEP,
+        K=tile.inputs,
         STAGES=tile.stages,
         num_warps=tile.warps,
         **OVERLAP,
