@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import Int4
-from ..linear.int4_triton import BLOCK, _add_product, _input, arranged
+from ..linear.int4_triton import BLOCK, SMALLER, _add_product, _input, arranged
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from .many_triton import _find_any, _weight
@@ -103,7 +103,7 @@ def _gate_up(
         part = _rows(x_at, k, pairs < end, WIDE, WIDE % K != 0)
         gate = _add_product(gate, w_at, s_at, part, k, D, K, GROUP)
         up = _add_product(up, w_up, s_up, part, k, D, K, GROUP)
-    found = tl.trans(silu_times(gate, up, hidden.dtype.element_ty))
+    found = tl.trans(silu_times(gate * SMALLER, up * SMALLER, hidden.dtype.element_ty))
     # the last block of columns may lack its second unit
     found = tl.where((rows < F)[None, :], found, 0.0)
     at = hidden + pairs.to(tl.int64)[:, None] * OUT + column[None, :]
@@ -156,7 +156,7 @@ def _down(
         total = _add_product(total, w_at, s_at, part, k, F, K, GROUP)
     pair = tl.load(order + place).to(tl.int64)
     at = out + pair[:, None] * D + rows[None, :]
-    found = tl.trans(rounded(total, out.dtype.element_ty))
+    found = tl.trans(rounded(total * SMALLER, out.dtype.element_ty))
     tl.store(at, found, mask=(pairs < end)[:, None] & (rows < D)[None, :])
 
 

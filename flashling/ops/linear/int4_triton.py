@@ -52,16 +52,25 @@ BLOCK = tl.constexpr(2 * TOGETHER)
 ROW, BACK = tl.constexpr(2.0**96), tl.constexpr(2.0**53)
 # the interpreter multiplies bfloat16 wrongly and knows no assembly
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
-# two words a, b -> for each of their 8 fields the pair (a, b) as bfloat16 q: 128 + q + 8 is a field
-# set into 0x4300, from which 136 is taken (by the one instruction that sm_80 has for pairs)
+# bfloat16 weights on the tensor cores are so much smaller, so that 2^117 times a scale below 2^10
+# is finite
+SMALLER = tl.constexpr(2.0**16)
+# two words a, b and their scales -> for each of 8 fields the pair (a, b) as bfloat16 q * scale. A
+# field in the lowest bits is 2^-133 times its number, as bfloat16 below the normal numbers, and one
+# four bits higher, up to the smallest normal ones, 16 times that: of 2^117 scale, or 2^113, it is a
+# factor, and 8 scale are taken off before the one rounding. (sm_80 has a fused multiply-add for
+# pairs, and no multiplication.)
 _FIELDS = "\n".join(
-    f"shr.u32 t, {'l' if i < 4 else 'h'}, {i % 4 * 4}; lop3.b32 t, t, 0x000F000F, 0x43004300, 0xEA;"
-    f" fma.rn.bf16x2 ${i}, t, o, c;"
+    f"and.b32 t, {'lh'[i // 4]}{i % 4 // 2}, {('0x000F000F', '0x00F000F0')[i % 2]};"
+    f" fma.rn.bf16x2 ${i}, t, {'ab'[i % 2]}, c;"
     for i in range(8)
 )
 UNPACK = tl.constexpr(
-    "{.reg .b32 l, h, t, o, c; mov.b32 o, 0x3F803F80; mov.b32 c, 0xC308C308;"
-    f" prmt.b32 l, $8, $9, 0x5410; prmt.b32 h, $8, $9, 0x7632;\n{_FIELDS}\n}}"
+    "{.reg .b32 l0, l1, h0, h1, t, a, b, c, p, q, r, z; mov.b32 z, 0x80008000;"
+    " mov.b32 p, 0x7A007A00; mov.b32 q, 0x78007800; mov.b32 r, 0xB900B900;"
+    " fma.rn.bf16x2 a, $10, p, z; fma.rn.bf16x2 b, $10, q, z; fma.rn.bf16x2 c, $10, r, z;"
+    " prmt.b32 l0, $8, $9, 0x5410; prmt.b32 h0, $8, $9, 0x7632;"
+    f" shr.u32 l1, l0, 8; shr.u32 h1, h0, 8;\n{_FIELDS}\n}}"
 )
 
 
@@ -173,16 +182,17 @@ def _few(
 
 
 @triton.jit
-def _numbers(words):
-    """The numbers of the 8 fields of words [O, W]: 8 times [O, W] bfloat16."""
+def _numbers(words, sizes):
+    """The 8 fields of words [O, W], times sizes [O, W] bfloat16: 8 times [O, W] bfloat16, SMALLER
+    than they are."""
     if INTERPRETED:
         found = ()
         for i in tl.static_range(8):
-            found = found + (((words >> (4 * i)) & 15).to(tl.float32) - 8,)
+            found = found + ((((words >> (4 * i)) & 15).to(tl.float32) - 8) * (sizes / SMALLER),)
     else:
         kinds: tl.constexpr = (tl.bfloat16,) * 8
         found = tl.inline_asm_elementwise(
-            UNPACK, "=&r,=&r,=&r,=&r,=&r,=&r,=&r,=&r,r,r", [words], kinds, True, 2
+            UNPACK, "=&r,=&r,=&r,=&r,=&r,=&r,=&r,=&r,r,r,r", [words, sizes], kinds, True, 2
         )
     return found
 
@@ -209,15 +219,15 @@ def _input(column):
 
 @triton.jit
 def _add_product(total, words, scale, x, k, D: tl.constexpr, K: tl.constexpr, GROUP: tl.constexpr):
-    """total [N, M] plus inputs k to k + K of a weight times x [M, K]^T; the weight are pointers to
-    words [N, K / 8] and to scales [N, K / GROUP]."""
+    """total [N, M], SMALLER than it is, plus inputs k to k + K of a weight times x [M, K]^T; the
+    weight are pointers to words [N, K / 8] and to scales [N, K / GROUP]."""
     N: tl.constexpr = words.shape[0]
-    numbers = _numbers(_step(words, k // 8, D // 8, D % K != 0))
     sizes = _step(scale, k // GROUP, D // GROUP, D % K != 0)
     sizes = tl.broadcast_to(sizes[:, :, None], (N, K // GROUP, GROUP // 8)).reshape(N, K // 8)
-    n0, n1, n2, n3, n4, n5, n6, n7 = numbers
-    even = tl.join(tl.join(n0 * sizes, n4 * sizes), tl.join(n2 * sizes, n6 * sizes))
-    odd = tl.join(tl.join(n1 * sizes, n5 * sizes), tl.join(n3 * sizes, n7 * sizes))
+    words = _step(words, k // 8, D // 8, D % K != 0)
+    n0, n1, n2, n3, n4, n5, n6, n7 = _numbers(words, sizes)
+    even = tl.join(tl.join(n0, n4), tl.join(n2, n6))
+    odd = tl.join(tl.join(n1, n5), tl.join(n3, n7))
     # blocks, unit, word, and the three bits of a field
     w = tl.join(even, odd).reshape(N, K // BLOCK, 2, 4, 2, 2, 2)
     w = w.permute(0, 1, 4, 5, 6, 3, 2).reshape(N, K)
@@ -284,7 +294,7 @@ def _stream(
         v = tl.load(x_at + start, mask=is_row[:, None], other=0.0)
         total = _add_product(total, w_at, s_at, v, start, INPUTS, K, GROUP)
     at = (part * rows + row)[:, None] * outputs + out[None, :]
-    tl.store(y + at, total.T, mask=is_row[:, None] & is_out[None, :])
+    tl.store(y + at, total.T * SMALLER, mask=is_row[:, None] & is_out[None, :])
 
 
 @triton.jit
