@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import Int4
-from ..linear.int4_triton import BLOCK, SMALLER, _add_product, _input, arranged
+from ..linear.int4_triton import BLOCK, SMALLER, _add_product, _input, arranged, neighbours
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from .many_triton import _find_any, _weight
@@ -75,12 +75,13 @@ def _gate_up(
     TOKENS: tl.constexpr,
     ROWS: tl.constexpr,
     K: tl.constexpr,
+    NEAR: tl.constexpr,
 ):
     """hidden [P, F] of sorted pairs, its columns in order: TOKENS of one expert, ROWS of its F."""
     # the tiles of one expert follow each other, so that its tokens and weights stay in the cache
-    tiles: tl.constexpr = (F + ROWS - 1) // ROWS
     WIDE: tl.constexpr = (D + BLOCK - 1) // BLOCK * BLOCK
     OUT: tl.constexpr = (F + BLOCK - 1) // BLOCK * BLOCK
+    tiles: tl.constexpr = (OUT + ROWS - 1) // ROWS
     wait_for_inputs()
     tile = tl.program_id(0) // tiles
     expert, first, end = _find_any(counts, tile, NUM, tokens, SLOTS, SHARED, TOKENS, NUM_PAD)
@@ -91,7 +92,7 @@ def _gate_up(
     pairs = first + tl.arange(0, TOKENS)
     token = tl.load(order + tl.minimum(pairs, end - 1)) // (SLOTS + SHARED)
     column = tl.program_id(0) % tiles * ROWS + tl.arange(0, ROWS)
-    rows = _input(column)
+    rows = _input(column, NEAR)
     row = tl.minimum(rows, F - 1)[:, None]
     x_at = x + token.to(tl.int64)[:, None] * WIDE + tl.arange(0, K)[None, :]
     w_at = w + row * (D // 8) + tl.arange(0, K // 8)[None, :]
@@ -101,8 +102,8 @@ def _gate_up(
     up = tl.zeros((ROWS, TOKENS), tl.float32)
     for k in range(0, D, K):
         part = _rows(x_at, k, pairs < end, WIDE, WIDE % K != 0)
-        gate = _add_product(gate, w_at, s_at, part, k, D, K, GROUP)
-        up = _add_product(up, w_up, s_up, part, k, D, K, GROUP)
+        gate = _add_product(gate, w_at, s_at, part, k, D, K, GROUP, NEAR)
+        up = _add_product(up, w_up, s_up, part, k, D, K, GROUP, NEAR)
     found = tl.trans(silu_times(gate * SMALLER, up * SMALLER, hidden.dtype.element_ty))
     # the last block of columns may lack its second unit
     found = tl.where((rows < F)[None, :], found, 0.0)
@@ -131,6 +132,7 @@ def _down(
     TOKENS: tl.constexpr,
     ROWS: tl.constexpr,
     K: tl.constexpr,
+    NEAR: tl.constexpr,
 ):
     """out [P, D] in the pairs' own order, from x [P, F] in sorted order, its columns in theirs."""
     tiles: tl.constexpr = (D + ROWS - 1) // ROWS
@@ -153,7 +155,7 @@ def _down(
     total = tl.zeros((ROWS, TOKENS), tl.float32)
     for k in range(0, F, K):
         part = _rows(x_at, k, pairs < end, WIDE, WIDE % K != 0)
-        total = _add_product(total, w_at, s_at, part, k, F, K, GROUP)
+        total = _add_product(total, w_at, s_at, part, k, F, K, GROUP, NEAR)
     pair = tl.load(order + place).to(tl.int64)
     at = out + pair[:, None] * D + rows[None, :]
     found = tl.trans(rounded(total * SMALLER, out.dtype.element_ty))
@@ -186,11 +188,12 @@ def grouped(
     tiles += has_shared * triton.cdiv(tokens, tile.tokens)
     facts = {"D": width, "F": hidden, "SLOTS": k, "SHARED": int(has_shared)}
     facts |= {"NUM_PAD": triton.next_power_of_2(num), "TOKENS": tile.tokens, "K": tile.inputs}
-    facts |= {"num_warps": tile.warps, "num_stages": tile.stages, **OVERLAP}
+    near = neighbours(min(tile.gate_up, tile.down), tile.tokens, tile.warps)
+    facts |= {"NEAR": near, "num_warps": tile.warps, "num_stages": tile.stages, **OVERLAP}
     deep = triton.cdiv(hidden, BLOCK.value) * BLOCK.value
     between, found = x.new_empty(tokens * slots, deep), x.new_empty(tokens, slots, width)
-    _gate_up[(tiles * triton.cdiv(hidden, tile.gate_up),)](
-        *(arranged(x), order, counts, gate_up.words, gate_up.scale, first.words, first.scale),
+    _gate_up[(tiles * triton.cdiv(deep, tile.gate_up),)](
+        *(arranged(x, near), order, counts, gate_up.words, gate_up.scale, first.words, first.scale),
         *(between, num, tokens),
         GROUP=gate_up.group,
         ROWS=tile.gate_up,

@@ -210,15 +210,27 @@ def _step(at, first, WIDTH: tl.constexpr, MORE: tl.constexpr):
 
 
 @triton.jit
-def _input(column):
+def _input(column, NEAR: tl.constexpr):
     """The input that stands at a column: of two units, the words' fields are the columns' slow
-    axis, then come the words of a unit, and the units side by side."""
+    axis, then come the words of a unit, and the units side by side. NEAR: how many columns of a
+    thread's part of the operand are neighbours, 2, or 4: then two fields of a word are, too."""
     place = column % BLOCK
-    return column - place + place % 2 * UNIT + place // 8 * 4 + place % 8 // 2
+    word, field = place // NEAR % 4, place // (4 * NEAR) * (NEAR // 2) + place % NEAR // 2
+    return column - place + place % 2 * UNIT + field * 4 + word
 
 
 @triton.jit
-def _add_product(total, words, scale, x, k, D: tl.constexpr, K: tl.constexpr, GROUP: tl.constexpr):
+def _add_product(
+    total,
+    words,
+    scale,
+    x,
+    k,
+    D: tl.constexpr,
+    K: tl.constexpr,
+    GROUP: tl.constexpr,
+    NEAR: tl.constexpr,
+):
     """total [N, M], SMALLER than it is, plus inputs k to k + K of a weight times x [M, K]^T; the
     weight are pointers to words [N, K / 8] and to scales [N, K / GROUP]."""
     N: tl.constexpr = words.shape[0]
@@ -230,34 +242,47 @@ def _add_product(total, words, scale, x, k, D: tl.constexpr, K: tl.constexpr, GR
     odd = tl.join(tl.join(n1, n5), tl.join(n3, n7))
     # blocks, unit, word, and the three bits of a field
     w = tl.join(even, odd).reshape(N, K // BLOCK, 2, 4, 2, 2, 2)
-    w = w.permute(0, 1, 4, 5, 6, 3, 2).reshape(N, K)
+    if NEAR == 2:
+        w = w.permute(0, 1, 4, 5, 6, 3, 2).reshape(N, K)
+    else:
+        w = w.permute(0, 1, 4, 5, 3, 6, 2).reshape(N, K)
     if INTERPRETED:
         x = x.to(tl.float32)
     return tl.dot(w, x.T, total)
 
 
 @triton.jit
-def _arrange(x, out, stride, D, WIDE, COLUMNS: tl.constexpr):
+def _arrange(x, out, stride, D, WIDE, COLUMNS: tl.constexpr, NEAR: tl.constexpr):
     """out [T, WIDE] of x [T, D]: its columns in order, zeros for inputs that it lacks."""
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    from_ = _input(column)
+    from_ = _input(column, NEAR)
     wait_for_inputs()
     found = tl.load(x + row * stride + from_, mask=from_ < D, other=0.0)
     tl.store(out + row * WIDE + column, found, mask=column < WIDE)
 
 
-def arranged(x: Tensor) -> Tensor:
-    """x [T, I] with its columns in the order of the tensor cores' operand: [T, I] in x's dtype,
-    where I is a multiple of 64, or a row has zeros up to the next one.
+def arranged(x: Tensor, near: int) -> Tensor:
+    """x [T, I] with its columns in the order of the tensor cores' operand, of which a thread has
+    `near` beside each other: [T, I] in x's dtype, where I is a multiple of 64, or a row has zeros
+    up to the next one.
     """
     x = x if x.stride(1) == 1 else x.contiguous()
     rows, inputs = x.shape
     wide = triton.cdiv(inputs, BLOCK.value) * BLOCK.value
     out, block = x.new_empty(rows, wide), min(1024, triton.next_power_of_2(wide))
     grid = (rows, triton.cdiv(wide, block))
-    _arrange[grid](x, out, x.stride(0), inputs, wide, COLUMNS=block, num_warps=4, **OVERLAP)
+    _arrange[grid](x, out, x.stride(0), inputs, wide, block, near, num_warps=4, **OVERLAP)
     return out
+
+
+def neighbours(rows: int, tokens: int, warps: int) -> int:
+    """How many columns of a thread's part of the operand are neighbours, in a program with so many
+    rows of a weight and of x: Triton gives Hopper's instruction of four warps two, and that of one
+    warp four.
+    """
+    is_group = rows % 64 == 0 and tokens >= 16 and warps % 4 == 0
+    return 2 if is_group and current().capability[0] in (9, 10) else 4
 
 
 @triton.jit
@@ -274,6 +299,7 @@ def _stream(
     O: tl.constexpr,
     T: tl.constexpr,
     K: tl.constexpr,
+    NEAR: tl.constexpr,
     STAGES: tl.constexpr,
 ):
     """A tile of weight [O, K] x^T [K, T] over a part of the inputs, x's columns in order:
@@ -292,7 +318,7 @@ def _stream(
     for step in tl.range(0, length // K, num_stages=STAGES):
         start = part * length + step * K
         v = tl.load(x_at + start, mask=is_row[:, None], other=0.0)
-        total = _add_product(total, w_at, s_at, v, start, INPUTS, K, GROUP)
+        total = _add_product(total, w_at, s_at, v, start, INPUTS, K, GROUP, NEAR)
     at = (part * rows + row)[:, None] * outputs + out[None, :]
     tl.store(y + at, total.T * SMALLER, mask=is_row[:, None] & is_out[None, :])
 
@@ -419,14 +445,16 @@ def stream(x: Tensor, weight: Int4, tile: Stream4) -> Tensor:
     y = x.new_empty(len(x), outputs)
     shape = (tile.splits, len(x), outputs)
     found = y if tile.splits == 1 else x.new_empty(shape, dtype=torch.float32)
+    near = neighbours(tile.outputs, tile.rows, tile.warps)
     _stream[(triton.cdiv(outputs, tile.outputs), tile.splits)](
-        *(arranged(x), weight.words, weight.scale, found, outputs, len(x)),
+        *(arranged(x, near), weight.words, weight.scale, found, outputs, len(x)),
         INPUTS=inputs,
         GROUP=weight.group,
         SPLITS=tile.splits,
         O=tile.outputs,
         T=tile.rows,
         K=tile.inputs,
+        NEAR=near,
         STAGES=tile.stages,
         num_warps=tile.warps,
         **OVERLAP,
