@@ -99,10 +99,13 @@ def test_few_rows_meet_the_experts_they_chose() -> None:
     make = Maker(torch.float32, DEVICE)
     x, stack = make(3, 96)[:, :64], int4(make, 5, 20, 64)
     chosen = torch.tensor([[4, 0], [1, 1], [2, 3]], device=DEVICE)
-    got = few(x, stack, Few4(8), chosen)
-    for t, experts in enumerate(chosen.tolist()):
-        for slot, expert in enumerate(experts):
-            assert torch.equal(got[t, slot], few(x[t : t + 1], stack[expert], Few4(8))[0])
+    for shared in (None, int4(make, 20, 64)):
+        got = few(x, stack, Few4(8), chosen, shared)
+        for t, experts in enumerate(chosen.tolist()):
+            weights = [stack[e] for e in experts] + ([shared] if shared else [])
+            assert got.shape[1] == len(weights)
+            for slot, weight in enumerate(weights):
+                assert torch.equal(got[t, slot], few(x[t : t + 1], weight, Few4(8))[0])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Routed experts with weights of four bits on CUDA. Up to some tokens each pair of a token and a
-slot streams its expert's weights; more of them share what the tensor cores are given of an expert.
-In exact mode any number of pairs streams.
+slot streams its expert's weights; more of them share what the tensor cores are given of an expert,
+and in exact mode so does any number: there a pair's bits depend neither on its company nor on the
+tile.
 """
 
 from __future__ import annotations
@@ -41,18 +42,14 @@ def experts(
     shared: tuple[Weight, Weight] | None,
 ) -> Tensor:
     """As the op, for bfloat16 rows and no gradient."""
-    if len(x) <= FEW_TOKENS or is_exact():
-        parts = zip(x.split(FEW_TOKENS), chosen.split(FEW_TOKENS), strict=True)
-        outs = [streamed(rows, own, gate_up, down) for rows, own in parts]
-        found = outs[0] if len(outs) == 1 else torch.cat(outs)
+    k, own = chosen.shape[1], _one_more(len(x), gate_up, down, shared)
+    if len(x) <= FEW_TOKENS and not is_exact():
+        found = streamed(x, chosen, gate_up, down, own)
     else:
-        tile, k = choose(chosen.numel() / len(down.words)), chosen.shape[1]
-        own = _one_more(len(x), gate_up, down, shared)
-        found = grouped(x, chosen, gate_up, down, tile, own)
-        if own:
-            return combine(found[:, :k], weights, found[:, k])
-    own = None if shared is None else linear(swiglu(linear(x, shared[0])), shared[1])
-    return combine(found, weights, own)
+        found = grouped(x, chosen, gate_up, down, choose(chosen.numel() / len(down.words)), own)
+    if own or not shared:
+        return combine(found[:, :k], weights, found[:, k] if own else None)
+    return combine(found, weights, linear(swiglu(linear(x, shared[0])), shared[1]))
 
 
 def _one_more(
@@ -60,18 +57,26 @@ def _one_more(
 ) -> tuple[Int4, Int4] | None:
     """The shared expert, if it may go with the routed ones."""
     first, second = shared or (None, None)
-    if tokens > SHARED_TOKENS or not (isinstance(first, Int4) and isinstance(second, Int4)):
+    if not (isinstance(first, Int4) and isinstance(second, Int4)):
+        return None
+    if tokens > SHARED_TOKENS and not is_exact():
         return None
     pairs = (first, gate_up), (second, down)
     alike = all(own.shape == w.shape[1:] and own.group == w.group for own, w in pairs)
     return (first, second) if alike else None
 
 
-def streamed(x: Tensor, chosen: Tensor, gate_up: Int4, down: Int4) -> Tensor:
+def streamed(
+    x: Tensor,
+    chosen: Tensor,
+    gate_up: Int4,
+    down: Int4,
+    shared: tuple[Int4, Int4] | None = None,
+) -> Tensor:
     """As `grouped`, reading an expert for each pair that chose it."""
-    both = fours.few(x, gate_up, GATE_UP, chosen).flatten(0, 1)
-    found = fours.few(both, down, DOWN, chosen.reshape(-1, 1), is_gated=True)
-    return found.view(*chosen.shape, -1)
+    first, second = shared or (None, None)
+    both = fours.few(x, gate_up, GATE_UP, chosen, first).flatten(0, 1)
+    return fours.few(both, down, DOWN, chosen, second, is_gated=True)
 
 
 def choose(mean: float) -> Tile4:

@@ -114,12 +114,15 @@ def _few(
     words,
     scale,
     chosen,
+    shared_words,
+    shared_scale,
     y,
     stride,
     outputs,
     INPUTS: tl.constexpr,
     GROUP: tl.constexpr,
     SLOTS: tl.constexpr,
+    SHARED: tl.constexpr,
     GATED: tl.constexpr,
     T: tl.constexpr,
     U: tl.constexpr,
@@ -128,16 +131,21 @@ def _few(
     STAGES: tl.constexpr,
 ):
     """y [T, outputs] of the tiles of a program: its index, then every so many programs further.
-    With SLOTS, program_id(1) is a pair: its one row of x, its expert's weight, its row of y. GATED:
-    rows of x are gate then up, and silu(gate) * up of them is multiplied."""
+    With SLOTS, program_id(1) is a pair: its one row of x, its expert's weight, its row of y; with
+    SHARED a token has a slot more, for that weight. GATED: each pair has a row of x, gate then up,
+    and silu(gate) * up of it is multiplied."""
     tile, step = tl.program_id(0), tl.num_programs(0)
     wait_for_inputs()
     if SLOTS:
         pair = tl.program_id(1)
-        expert = tl.load(chosen + pair).to(tl.int64)
-        words += expert * outputs * (INPUTS // 8)
-        scale += expert * outputs * (INPUTS // GROUP)
-        x += pair // SLOTS * stride
+        token, slot = pair // (SLOTS + SHARED), pair % (SLOTS + SHARED)
+        if slot < SLOTS:
+            expert = tl.load(chosen + token * SLOTS + slot).to(tl.int64)
+            words += expert * outputs * (INPUTS // 8)
+            scale += expert * outputs * (INPUTS // GROUP)
+        else:
+            words, scale = shared_words, shared_scale
+        x += (pair if GATED else token) * stride
         y += pair * outputs
     unit, part = tl.arange(0, U), tl.arange(0, 4)
     is_unit = unit < INPUTS // UNIT
@@ -404,29 +412,40 @@ def splits(outputs: int, inputs: int, step: int = STEP) -> int:
 
 
 def few(
-    x: Tensor, weight: Int4, tile: Few4, chosen: Tensor | None = None, is_gated: bool = False
+    x: Tensor,
+    weight: Int4,
+    tile: Few4,
+    chosen: Tensor | None = None,
+    shared: Int4 | None = None,
+    is_gated: bool = False,
 ) -> Tensor:
     """x [T, I] times weight [O, I]^T -> [T, O] in x's dtype. With chosen [T, k] int64 the weight is
-    a stack [E, O, I], and each row meets k of them: [T, k, O]. is_gated: x is [T, 2 I], and its
-    `swiglu` is multiplied.
+    a stack [E, O, I], and each row meets k of them, and then `shared`: [T, k or k + 1, O].
+    is_gated: each of these has a row of its own in x [T * k or T * (k + 1), 2 I], whose `swiglu` is
+    multiplied.
     """
     *_, outputs, inputs = weight.shape
-    assert weight.words.is_contiguous() and weight.scale.is_contiguous() and inputs % TOGETHER == 0
+    assert inputs % TOGETHER == 0
+    last = shared or weight
+    assert all(w.words.is_contiguous() and w.scale.is_contiguous() for w in (weight, last))
+    assert last.group == weight.group
     # offsets inside one matrix are 32 bits wide
     assert outputs * inputs // EACH < 2**31
     x = x if x.stride(1) == 1 else x.contiguous()
-    slots = 0 if chosen is None else chosen.shape[1]
-    y = x.new_empty(len(x), *([slots] if slots else []), outputs)
+    tokens, slots = (len(x), 0) if chosen is None else chosen.shape
+    each = slots + (shared is not None)
+    y = x.new_empty(tokens, *([each] if each else []), outputs)
     tiles = triton.cdiv(outputs, tile.rows)
     programs = min(tiles, MULTIPROCESSORS * tile.per_sm) if tile.per_sm else tiles
-    _few[(programs, len(x) * slots or 1)](
-        *(x, weight.words, weight.scale, x if chosen is None else chosen.contiguous(), y),
-        *(x.stride(0), outputs),
+    _few[(programs, tokens * each or 1)](
+        *(x, weight.words, weight.scale, x if chosen is None else chosen.contiguous()),
+        *(last.words, last.scale, y, x.stride(0), outputs),
         INPUTS=inputs,
         GROUP=weight.group,
         SLOTS=slots,
+        SHARED=each - slots,
         GATED=is_gated,
-        T=1 if slots else len(x),
+        T=1 if slots else tokens,
         U=triton.next_power_of_2(inputs // TOGETHER),
         R=tile.rows,
         TURNS=triton.cdiv(tiles, programs),
