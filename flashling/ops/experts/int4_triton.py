@@ -17,11 +17,20 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import Int4
-from ..linear.int4_triton import BLOCK, SMALLER, _add_product, _input, arranged, neighbours
+from ..linear.int4_triton import (
+    BLOCK,
+    SMALLER,
+    _add_product,
+    _arrange_row,
+    _input,
+    arranged,
+    neighbours,
+)
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded, silu_times
 from .many_triton import _find_any, _weight
-from .rows_triton import sort
+from .rows_triton import _place, _room, sort
+from .sort_triton import MANY
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,62 @@ class Tile4:
     def step_bytes(self) -> int:
         """What a step of the first product brings to shared memory: tokens, words and scales."""
         return self.inputs * (2 * self.tokens + 2 * self.gate_up * 9 // 16)
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def _prepare(
+    chosen,
+    order,
+    counts,
+    x,
+    out,
+    NUM,
+    tokens,
+    D,
+    WIDE,
+    SLOTS: tl.constexpr,
+    SHARED: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    NEAR: tl.constexpr,
+):
+    """The first NUM programs sort, one an expert, and the others arrange COLUMNS of a row of x."""
+    wait_for_inputs()
+    program, pairs = tl.program_id(0), tokens * SLOTS
+    if program < NUM:
+        _place(chosen, order, counts, program, NUM, pairs, BLOCK_P, SLOTS if SHARED else 0)
+    else:
+        parts = tl.cdiv(WIDE, COLUMNS)
+        row, part = (program - NUM) // parts, (program - NUM) % parts
+        _arrange_row(x + row.to(tl.int64) * D, out, row, part, D, WIDE, COLUMNS, NEAR)
+        if SHARED:
+            tl.store(order + pairs + row, row * (SLOTS + 1) + SLOTS)
+
+
+def prepare(
+    x: Tensor, chosen: Tensor, num: int, shared: bool, near: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`sort(chosen, num, shared)` and `arranged(x, near)`, in one launch unless many pairs are
+    sorted in another way: order, counts, x [T, I].
+    """
+    tokens, slots = chosen.shape
+    if chosen.numel() >= MANY and not shared:
+        return *sort(chosen, num), arranged(x, near)
+    x, width = x.contiguous(), x.shape[1]
+    order, counts, block = _room(chosen, num, tokens * (slots + shared))
+    wide = triton.cdiv(width, BLOCK.value) * BLOCK.value
+    out, columns = x.new_empty(tokens, wide), min(1024, triton.next_power_of_2(wide))
+    _prepare[(num + tokens * triton.cdiv(wide, columns),)](
+        *(chosen, order, counts, x, out, num, tokens, width, wide),
+        SLOTS=slots,
+        SHARED=int(shared),
+        BLOCK_P=block,
+        COLUMNS=columns,
+        NEAR=near,
+        num_warps=8,
+        **OVERLAP,
+    )
+    return order, counts, out
 
 
 @triton.jit
@@ -181,7 +246,6 @@ def grouped(
     assert chosen.is_contiguous()
     assert all(w.words.is_contiguous() and w.scale.is_contiguous() for w in weights)
     assert first.group == gate_up.group and second.group == down.group
-    order, counts = sort(chosen, num, has_shared)
     # each expert with a pair has one tile, and one more for each further `tile.tokens`
     most = min(num, tokens * k)
     tiles = most + (tokens * k - most) // tile.tokens
@@ -190,10 +254,11 @@ def grouped(
     facts |= {"NUM_PAD": triton.next_power_of_2(num), "TOKENS": tile.tokens, "K": tile.inputs}
     near = neighbours(min(tile.gate_up, tile.down), tile.tokens, tile.warps)
     facts |= {"NEAR": near, "num_warps": tile.warps, "num_stages": tile.stages, **OVERLAP}
+    order, counts, rows = prepare(x, chosen, num, has_shared, near)
     deep = triton.cdiv(hidden, BLOCK.value) * BLOCK.value
     between, found = x.new_empty(tokens * slots, deep), x.new_empty(tokens, slots, width)
     _gate_up[(tiles * triton.cdiv(deep, tile.gate_up),)](
-        *(arranged(x, near), order, counts, gate_up.words, gate_up.scale, first.words, first.scale),
+        *(rows, order, counts, gate_up.words, gate_up.scale, first.words, first.scale),
         *(between, num, tokens),
         GROUP=gate_up.group,
         ROWS=tile.gate_up,

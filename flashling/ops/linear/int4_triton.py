@@ -260,14 +260,22 @@ def _add_product(
 
 
 @triton.jit
-def _arrange(x, out, stride, D, WIDE, COLUMNS: tl.constexpr, NEAR: tl.constexpr):
-    """out [T, WIDE] of x [T, D]: its columns in order, zeros for inputs that it lacks."""
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+def _arrange_row(x, out, row, part, D, WIDE, COLUMNS: tl.constexpr, NEAR: tl.constexpr):
+    """COLUMNS of a row of out [T, WIDE], part by part, of x's row: in order, zeros for inputs that
+    it lacks."""
+    column = part * COLUMNS + tl.arange(0, COLUMNS)
     from_ = _input(column, NEAR)
+    found = tl.load(x + from_, mask=from_ < D, other=0.0)
+    tl.store(out + row.to(tl.int64) * WIDE + column, found, mask=column < WIDE)
+
+
+@triton.jit
+def _arrange(x, out, stride, D, WIDE, COLUMNS: tl.constexpr, NEAR: tl.constexpr):
+    """out [T, WIDE] of x [T, D]."""
+    row = tl.program_id(0)
     wait_for_inputs()
-    found = tl.load(x + row * stride + from_, mask=from_ < D, other=0.0)
-    tl.store(out + row * WIDE + column, found, mask=column < WIDE)
+    own = x + row.to(tl.int64) * stride
+    _arrange_row(own, out, row, tl.program_id(1), D, WIDE, COLUMNS, NEAR)
 
 
 def arranged(x: Tensor, near: int) -> Tensor:
