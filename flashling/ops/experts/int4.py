@@ -81,7 +81,6 @@ def streamed(
 def choose(mean: float) -> Tile4:
     """The tile for experts that so many tokens chose on the average."""
     gpu, fits = current(), [tile for most, tile in TILES if mean <= most]
-    # without the matrix instructions of Hopper the operand goes through shared memory, and 128
-    # tokens leave too few registers
+    # without the matrix instructions of Hopper 128 tokens leave too few registers
     tile = fits[0] if fits else MOST if gpu.capability[0] in (9, 10) else TILES[-1][1]
     return replace(tile, stages=gpu.stages(tile.step_bytes, tile.stages))
