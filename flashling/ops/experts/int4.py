@@ -19,17 +19,21 @@ from .int4_triton import Tile4, grouped
 from .many_triton import SHARED_TOKENS
 from .rows_triton import combine
 
-# beyond so many tokens some experts would be read twice, which costs more than sorting
-FEW_TOKENS = 16
-GATE_UP, DOWN = fours.Few4(16, warps=4), fours.Few4(16, warps=2)
-# the most that an expert's mean number of tokens may be, and the tile: it should hold all of them,
-# as each tile reads and unpacks the weights anew
+# from 4 tokens on tiles are quicker, although tokens hardly share an expert then
+FEW_TOKENS = 3
+GATE_UP, DOWN = fours.Few4(32, warps=4), fours.Few4(64, warps=4)
+# the most that an expert's mean number of tokens may be, and the tiles of the two products: one
+# should hold all tokens of an expert, as each reads and unpacks the weights anew. Tiles of 8 tokens
+# need the fewest instructions for a weight, and a step of 256 inputs reads whole lines of memory.
 TILES = (
-    (14, Tile4(16, 64, 128, 128, 4, 4)),
-    (40, Tile4(64, 64, 128, 128, 4, 3)),
+    (4, (Tile4(8, 128, 256, 4, 3), Tile4(8, 128, 256, 4, 3))),
+    (14, (Tile4(16, 128, 256, 4, 3), Tile4(16, 128, 128, 4, 4))),
+    (40, (Tile4(64, 64, 128, 4, 3), Tile4(64, 128, 128, 4, 3))),
 )
 # more: products are the limit, and unpacking is a fifth of their time
-MOST = Tile4(128, 128, 256, 128, 8, 3)
+MOST = Tile4(128, 128, 128, 8, 3), Tile4(128, 256, 128, 8, 3)
+# fewer tokens take another instruction of the tensor cores, which has other bits
+EXACT_TOKENS = 16
 
 
 def experts(
@@ -78,9 +82,13 @@ def streamed(
     return fours.few(both, down, DOWN, chosen, second, is_gated=True)
 
 
-def choose(mean: float) -> Tile4:
-    """The tile for experts that so many tokens chose on the average."""
-    gpu, fits = current(), [tile for most, tile in TILES if mean <= most]
+def choose(mean: float) -> tuple[Tile4, Tile4]:
+    """The tiles for experts that so many tokens chose on the average."""
+    gpu, least = current(), EXACT_TOKENS if is_exact() else 1
+    fits = [pair for most, pair in TILES if mean <= most and pair[0].tokens >= least]
     # without the matrix instructions of Hopper 128 tokens leave too few registers
-    tile = fits[0] if fits else MOST if gpu.capability[0] in (9, 10) else TILES[-1][1]
-    return replace(tile, stages=gpu.stages(tile.step_bytes, tile.stages))
+    up, back = fits[0] if fits else MOST if gpu.capability[0] in (9, 10) else TILES[-1][1]
+    return (
+        replace(up, stages=gpu.stages(up.step_bytes(2), up.stages)),
+        replace(back, stages=gpu.stages(back.step_bytes(1), back.stages)),
+    )

@@ -35,22 +35,32 @@ from .sort_triton import MANY
 
 @dataclass(frozen=True)
 class Tile4:
-    """Tokens and weight rows of a tile, inputs of a step, warps and stages, for the two products.
-
-    `gate_up` counts hidden rows: each is a row of the gate and one of up.
+    """Tokens and weight rows of a tile (of the first product hidden rows: each is a row of the gate
+    and one of up), inputs of a step, warps and stages.
     """
 
     tokens: int
-    gate_up: int
-    down: int
+    rows: int
     inputs: int
     warps: int
     stages: int
 
+    def step_bytes(self, parts: int) -> int:
+        """What a step brings to shared memory: tokens, and words and scales of `parts` rows for
+        each of the tile's.
+        """
+        return self.inputs * (2 * self.tokens + parts * self.rows * 9 // 16)
+
     @property
-    def step_bytes(self) -> int:
-        """What a step of the first product brings to shared memory: tokens, words and scales."""
-        return self.inputs * (2 * self.tokens + 2 * self.gate_up * 9 // 16)
+    def near(self) -> int:
+        """As `neighbours`."""
+        return neighbours(self.rows, self.tokens, self.warps)
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What a kernel is told of it."""
+        found = {"TOKENS": self.tokens, "ROWS": self.rows, "K": self.inputs, "NEAR": self.near}
+        return found | {"num_warps": self.warps, "num_stages": self.stages}
 
 
 @triton.jit(do_not_specialize=["tokens"])
@@ -232,13 +242,15 @@ def grouped(
     chosen: Tensor,
     gate_up: Int4,
     down: Int4,
-    tile: Tile4,
+    tiles: tuple[Tile4, Tile4],
     shared: tuple[Int4, Int4] | None = None,
 ) -> Tensor:
     """x [T, D] bfloat16 through the experts chosen [T, k] int64, of gate_up [E, 2F, D] and down
     [E, D, F]: [T, k, D] in x's dtype. shared: an expert of their shapes that all tokens visit in a
-    slot more, after the k.
+    slot more, after the k. tiles: of the two products, of as many tokens.
     """
+    up, back = tiles
+    assert (up.tokens, up.near) == (back.tokens, back.near)
     (num, width, hidden), (tokens, k) = down.shape, chosen.shape
     slots, has_shared = k + (shared is not None), shared is not None
     first, second = shared or (gate_up, down)
@@ -246,29 +258,25 @@ def grouped(
     assert chosen.is_contiguous()
     assert all(w.words.is_contiguous() and w.scale.is_contiguous() for w in weights)
     assert first.group == gate_up.group and second.group == down.group
-    # each expert with a pair has one tile, and one more for each further `tile.tokens`
+    # each expert with a pair has one tile, and one more for each further `up.tokens`
     most = min(num, tokens * k)
-    tiles = most + (tokens * k - most) // tile.tokens
-    tiles += has_shared * triton.cdiv(tokens, tile.tokens)
+    count = most + (tokens * k - most) // up.tokens
+    count += has_shared * triton.cdiv(tokens, up.tokens)
     facts = {"D": width, "F": hidden, "SLOTS": k, "SHARED": int(has_shared)}
-    facts |= {"NUM_PAD": triton.next_power_of_2(num), "TOKENS": tile.tokens, "K": tile.inputs}
-    near = neighbours(min(tile.gate_up, tile.down), tile.tokens, tile.warps)
-    facts |= {"NEAR": near, "num_warps": tile.warps, "num_stages": tile.stages, **OVERLAP}
-    order, counts, rows = prepare(x, chosen, num, has_shared, near)
+    facts |= {"NUM_PAD": triton.next_power_of_2(num), **OVERLAP}
+    order, counts, rows = prepare(x, chosen, num, has_shared, up.near)
     deep = triton.cdiv(hidden, BLOCK.value) * BLOCK.value
     between, found = x.new_empty(tokens * slots, deep), x.new_empty(tokens, slots, width)
-    _gate_up[(tiles * triton.cdiv(deep, tile.gate_up),)](
+    _gate_up[(count * triton.cdiv(deep, up.rows),)](
         *(rows, order, counts, gate_up.words, gate_up.scale, first.words, first.scale),
         *(between, num, tokens),
         GROUP=gate_up.group,
-        ROWS=tile.gate_up,
-        **facts,
+        **(facts | up.facts),
     )
-    _down[(tiles * triton.cdiv(width, tile.down),)](
+    _down[(count * triton.cdiv(width, back.rows),)](
         *(between, order, counts, down.words, down.scale, second.words, second.scale),
         *(found, num, tokens),
         GROUP=down.group,
-        ROWS=tile.down,
-        **facts,
+        **(facts | back.facts),
     )
     return found
