@@ -17,7 +17,7 @@ from ..config import ModelConfig
 from ..ops import Fp8, Int4
 from ..ops.device import current
 from ..ops.linear import BLOCK
-from ..ops.linear.int4 import EACH, GROUP
+from ..ops.linear.int4 import EACH, GROUPS
 from ..quant import Damaged, Scheme
 from .ling import Ling
 from .names import Published
@@ -40,8 +40,9 @@ def read(
     **overrides: Any,
 ) -> Ling:
     """The model in the folder `path` on `device`: linear weights and experts that are stored in
-    e4m3 (scales per channel or in 128x128 blocks) or in int4 (groups of 32) stay so, everything
-    else is unpacked into `dtype`; e4m3 too on GPUs before sm_89, which do not compute with it.
+    e4m3 (scales per channel or in 128x128 blocks) or in int4 (groups of 32 or 128) stay so,
+    everything else is unpacked into `dtype`; e4m3 too on GPUs before sm_89, which do not compute
+    with it.
     begun(model) is called when there is room for all weights and none is read; `spent` is filled.
     Raises CheckpointError naming file and tensor.
     """
@@ -102,8 +103,9 @@ def _is_taken(scheme: Scheme, parts: set[tuple[int, int]]) -> bool:
     if scheme.kind == "float" and not current().has_e4m3:
         return False
     if scheme.kind == "int":
-        is_four = scheme.packed and scheme.bits == 4 and scheme.block == (1, GROUP)
-        return is_four and all(width % GROUP == 0 for _, width in parts)
+        rows, group = scheme.block
+        is_four = scheme.packed and scheme.bits == 4 and rows == 1
+        return is_four and group in GROUPS and all(width % group == 0 for _, width in parts)
     if scheme.block == (BLOCK, BLOCK):
         # parts above each other must not share a block
         return all(at % BLOCK == 0 and width % BLOCK == 0 for at, width in parts)
@@ -115,7 +117,8 @@ def _room(scheme: Scheme, weight: Tensor) -> Fp8 | Int4:
     *front, rows, columns = weight.shape
     if scheme.kind == "int":
         words = torch.empty(*front, rows, columns // EACH, dtype=torch.int32)
-        return Int4(words, torch.empty(*front, rows, columns // GROUP, dtype=torch.bfloat16))
+        scales = scheme.scale_shape((rows, columns))
+        return Int4(words, torch.empty(*front, *scales, dtype=torch.bfloat16))
     numbers = torch.empty(weight.shape, dtype=torch.float8_e4m3fn)
     across = scheme.scale_shape((rows, columns)) if scheme.block == (BLOCK, BLOCK) else (rows,)
     return Fp8(numbers, torch.empty(*front, *across, dtype=torch.float32))

@@ -11,7 +11,7 @@ from flashling.bench.engine.recipes import RECIPES, random_model, weight_bytes
 from flashling.config import LING_FLASH, TOY, ModelConfig
 from flashling.engine.runner import Runner
 from flashling.model.packed import pack
-from flashling.quant import FP8, FP8_BLOCK, INT4, Scheme
+from flashling.quant import FP8, FP8_BLOCK, INT4, INT4_128, Scheme
 
 CPU = torch.device("cpu")
 # of a row, random weights of 128 inputs: three bits of mantissa, or 15 steps of a group's range
@@ -43,7 +43,9 @@ def test_weights_have_unit_gain_in_every_form(config: ModelConfig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "rows"), [(FP8, 72), (FP8_BLOCK, 256), (INT4, 72)], ids=lambda v: str(v)
+    ("scheme", "rows"),
+    [(FP8, 72), (FP8_BLOCK, 256), (INT4, 72), (INT4_128, 72)],
+    ids=lambda v: str(v),
 )
 def test_a_stack_is_packed_as_each_of_its_weights(scheme: Scheme, rows: int) -> None:
     weight = torch.randn(5, rows, 128, generator=torch.Generator().manual_seed(0))

@@ -25,7 +25,6 @@ from flashling.sampling import Sampling
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BF16, C, W = torch.bfloat16, 64, 64
 paged = import_module("flashling.ops.mla.triton")
-fours = import_module("flashling.ops.experts.int4")
 Rows = Callable[[slice], Tensor]
 
 
@@ -51,6 +50,8 @@ def by_row(count: int) -> dict[str, Rows]:
     router, bias = (m(*shape, dtype=torch.float32) for shape in ((8, 256), (8,)))
     few = experts._fp8(m, count, 2)
     wide = experts._fp8(m, count, 2, blocks=True)
+    own = int4(m, 64, 64), int4(m, 64, 32)
+    small = (*few[:3], int4(m, 8, 64, 64), int4(m, 8, 64, 32), own)
 
     def meet(case: tuple, s: slice) -> Tensor:
         rows, weights, chosen, *rest = case
@@ -65,6 +66,7 @@ def by_row(count: int) -> dict[str, Rows]:
         "route": lambda s: ops.route(x[s], router, bias, choice)[0],
         "experts": lambda s: meet(few, s),
         "experts_blocks": lambda s: meet(wide, s),
+        "experts_int4": lambda s: meet(small, s),
         "bmm": lambda s: exact.bmm(heads(x[s]), heads(plain[:64])).transpose(0, 1),
     }
 
@@ -84,16 +86,6 @@ def test_rows_do_not_see_their_company(name: str) -> None:
     want = call(slice(0, 140))
     for a, b in PLACES.get(name, ((0, 1), (3, 5), (90, 140))):
         assert torch.equal(call(slice(a, b)), want[a:b]), (a, b)
-
-
-def test_experts_of_four_bits_stream_for_any_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fours, "FEW_TOKENS", 4)
-    m = maker()
-    x, weights, chosen, *_ = experts._fp8(m, 7, 2)
-    four = int4(m, 8, 64, 64), int4(m, 8, 64, 32), (int4(m, 64, 64), int4(m, 64, 32))
-    want = ops.experts(x, weights, chosen, *four)
-    for s in (slice(0, 1), slice(2, 7)):
-        assert torch.equal(ops.experts(x[s], weights[s], chosen[s], *four), want[s])
 
 
 def test_the_form_of_a_product_follows_its_weight() -> None:

@@ -15,10 +15,10 @@ from ...model.block import Block
 from ...model.packed import pack
 from ...model.past import Fresh
 from ...model.rotary import Rotary
-from ...quant import FP8, FP8_BLOCK, INT4, INT8
+from ...quant import FP8, FP8_BLOCK, INT4, INT4_128, INT8
 from .recipes import RECIPES, Form, Maker, Recipe, fill, place
 
-SCHEMES = {"fp8": FP8, "fp8-block": FP8_BLOCK, "int4": INT4}
+SCHEMES = {"fp8": FP8, "fp8-block": FP8_BLOCK, "int4": INT4, "int4-128": INT4_128}
 PLAIN = RECIPES["bf16"]
 # rows of the one prompt that is read
 TOKENS = 256

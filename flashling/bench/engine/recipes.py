@@ -14,7 +14,7 @@ from ...model.ling import KEPT_WIDE, Ling
 from ...model.packed import LINEAR, parameter
 from ...ops import Fp8, Int4
 from ...ops.linear import BLOCK
-from ...ops.linear.int4 import EACH, GROUP
+from ...ops.linear.int4 import EACH
 
 # elements drawn at once
 SLAB = 1 << 27
@@ -22,7 +22,9 @@ SLAB = 1 << 27
 # near the 7 of four bits
 SPREAD, SPREAD4 = 112.0, 3.0
 
-Form = Literal["bf16", "fp8", "fp8-block", "int4"]
+Form = Literal["bf16", "fp8", "fp8-block", "int4", "int4-128"]
+# inputs that share a scale
+GROUPS = {"int4": 32, "int4-128": 128}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Recipe:
         """Why no kernel takes this model's widths in the recipe; empty if all are taken."""
         for name, shape in shapes(config).items():
             form = self.form(name, shape)
-            unit = {"fp8-block": BLOCK, "int4": GROUP}.get(form or "", 1)
+            unit = {"fp8-block": BLOCK, **GROUPS}.get(form or "", 1)
             if shape[-1] % unit:
                 return f"{name} has {shape[-1]} inputs, {form} wants a multiple of {unit}"
         return ""
@@ -60,6 +62,7 @@ RECIPES = {
     "fp8-channel": Recipe("fp8", "fp8"),
     "int4": Recipe("int4", "bf16"),
     "int4-fp8": Recipe("int4", "fp8", "fp8"),
+    "int4-128-fp8": Recipe("int4-128", "fp8", "fp8"),
     "int4-all": Recipe("int4", "int4", "fp8"),
 }
 
@@ -90,8 +93,8 @@ def weight_bytes(config: ModelConfig, recipe: Recipe) -> int:
 def _bytes(form: Form, shape: tuple[int, ...]) -> int:
     *front, columns = shape
     rows, size = math.prod(front), math.prod(shape)
-    if form == "int4":
-        return size // 2 + size // GROUP * 2
+    if form in GROUPS:
+        return size // 2 + size // GROUPS[form] * 2
     if form == "fp8":
         return size + 4 * rows
     if form == "fp8-block":
@@ -122,8 +125,8 @@ class Maker:
         """
         narrow = name.rsplit(".", 1)[-1] in ("o", "down")
         gain = shape[-1] ** -0.5 / ((2 * self.depth) ** 0.5 if narrow else 1)
-        if form == "int4":
-            return self._int4(shape, gain)
+        if form in GROUPS:
+            return self._int4(shape, gain, GROUPS[form])
         if form == "bf16":
             return self._filled(torch.empty(shape, dtype=torch.bfloat16, device=self.device), gain)
         numbers = torch.empty(shape, dtype=torch.float8_e4m3fn, device=self.device)
@@ -151,7 +154,7 @@ class Maker:
             part.copy_(self.normal(*part.shape).clamp_(-4, 4).mul_(std))
         return numbers
 
-    def _int4(self, shape: tuple[int, ...], gain: float) -> Int4:
+    def _int4(self, shape: tuple[int, ...], gain: float, group: int) -> Int4:
         *front, columns = shape
         words = torch.empty(*front, columns // EACH, dtype=torch.int32, device=self.device)
         shifts = torch.arange(0, 32, 4, dtype=torch.int32, device=self.device)
@@ -160,7 +163,7 @@ class Maker:
             fields = self.normal(len(part), EACH, std=SPREAD4).round_().clamp_(-8, 7).int() + 8
             # the fields do not overlap, so the sum is their union; int32 wraps as the top bit wants
             part.copy_((fields << shifts).sum(-1, dtype=torch.int32))
-        scale = self._scale(*front, columns // GROUP) * (gain / SPREAD4)
+        scale = self._scale(*front, columns // group) * (gain / SPREAD4)
         return Int4(words, scale.bfloat16())
 
 
