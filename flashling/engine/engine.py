@@ -155,7 +155,8 @@ class Engine:
         return self.steps.again(self._flight)
 
     def _steps(self) -> Steps:
-        return Steps(self.model, self.room.cache, self.drafts if self.guesser else 0)
+        drafts, head = (self.drafts, self.guesser.head) if self.guesser else (0, None)
+        return Steps(self.model, self.room.cache, drafts, head)
 
     def run(self) -> Iterator[Event]:
         """Events until the engine is idle."""
@@ -288,10 +289,10 @@ class Engine:
         (self.model, fingerprint), self._coming = self._coming, None
         self.room.keeper.clear()
         self.room.tiers.update(fingerprint)
+        if self.guesser is not None:
+            self.guesser.take(self.model)
         if self.steps is not None:
             self.steps = self._steps()
-        if self.guesser is not None:
-            self.guesser.model = self.model
 
     def close(self) -> None:
         """Write what waits for the disk."""

@@ -15,6 +15,7 @@ from .. import ops
 from ..batch import sent
 from ..model.ling import Ling
 from .cache import Cache
+from .drafts import guess
 from .flight import Flight
 from .past import Stepping
 from .request import Sequence
@@ -61,11 +62,15 @@ class Steps:
     rows, drafts anew. On CUDA a graph for each of `SIZES`, recorded when it is first needed (and
     one more where a row filters); elsewhere the same step, run as it is.
 
-    drafts: of each sequence in steps that draw, 0 without an MTP layer.
+    drafts: of each sequence in steps that draw, 0 without an MTP layer. head: what they are guessed
+    with, the model's own unless given.
     """
 
-    def __init__(self, model: Ling, cache: Cache, drafts: int = 0) -> None:
+    def __init__(
+        self, model: Ling, cache: Cache, drafts: int = 0, head: ops.Weight | None = None
+    ) -> None:
         self.model, self.cache, self.drafts = model, cache, drafts
+        self.head = model.head if head is None else head
         self.device = model.head.device
         self._recorded: dict[tuple[int, int, bool], Recorded] = {}
         is_cuda = self.device.type == "cuda"
@@ -200,11 +205,11 @@ class Steps:
         count, rows = drawn.shape
         out = self._ahead(slots, lengths, hidden.flatten(0, 1), drawn.flatten())
         row = out.unflatten(0, (count, rows))[torch.arange(count, device=slots.device), last]
-        found = [self.model.logits(row).argmax(-1)]
+        found = [guess(row, self.head)]
         for i in range(1, rows - 1):
             # a draft's own draft: the layer reads its guess as if it had been drawn
             row = self._ahead(slots, lengths + last + i, row, found[-1])
-            found.append(self.model.logits(row).argmax(-1))
+            found.append(guess(row, self.head))
         return torch.stack(found, 1)
 
     def _ahead(self, slots: Tensor, lengths: Tensor, hidden: Tensor, after: Tensor) -> Tensor:
