@@ -128,10 +128,10 @@ class Sequence:
     drafts: list[int] = field(default_factory=list)
     # how many drafts its next step may have, by what became of those before
     reach: float = 4.0
-    # the final hidden row [D] of the last token read, and that of a checkpoint gone on from, until
-    # an MTP layer has read it
+    # the final hidden row [D] of the last token read, and those [.., D] that an MTP layer has not
+    # read: that of a checkpoint gone on from, and of steps without drafts
     last: Tensor | None = None
-    owed: Tensor | None = None
+    owed: list[Tensor] = field(default_factory=list)
     guide: Guide | None = None
 
     @property

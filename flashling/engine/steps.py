@@ -62,8 +62,8 @@ class Steps:
     rows, drafts anew. On CUDA a graph for each of `SIZES`, recorded when it is first needed (and
     one more where a row filters); elsewhere the same step, run as it is.
 
-    drafts: of each sequence in steps that draw, 0 without an MTP layer. head: what they are guessed
-    with, the model's own unless given.
+    drafts: the most of each sequence in steps that draw, 0 without an MTP layer. head: what they
+    are guessed with, the model's own unless given.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class Steps:
         # runs the rows that were launched last, some tokens further each time
         self._run: Callable[[], tuple[Tensor, ...]]
 
-    def can_draw(self, sequences: Items[Sequence], budget: int) -> bool:
-        """Whether a step of at most so many rows can draw for all of them: each has no token after
-        its next one, no guide, and settings that are plain; and where there are drafts, the MTP
-        layer has read what the model has, and few tokens end it.
+    def can_draw(self, sequences: Items[Sequence], budget: int, drafts: int) -> bool:
+        """Whether a step of at most so many rows, and so many drafts of each, can draw for all of
+        them: each has no token after its next one, no guide, and settings that are plain; and where
+        there are drafts, few tokens end it.
         """
-        if not 0 < len(sequences) <= budget // (1 + self.drafts):
+        if not 0 < len(sequences) <= budget // (1 + drafts):
             return False
-        is_close = [s.owed is None and len(self._stops(s)) <= STOPS for s in sequences]
-        return all(s.is_plain for s in sequences) and (all(is_close) or not self.drafts)
+        is_short = all(len(self._stops(s)) <= STOPS for s in sequences)
+        return all(s.is_plain for s in sequences) and (is_short or not drafts)
 
     def launch(self, sequences: Items[Sequence], drafts: int) -> Flight:
         """The step that reads the next token of each sequence, and so many drafts."""
@@ -118,9 +118,9 @@ class Steps:
             return
         enough = next((i for i, n in enumerate(SIZES) if n >= slots), len(SIZES) - 1)
         # the largest first: the others find room in what it has left
-        kinds = list(product(SIZES[enough::-1], (True, False)))
-        for done, (size, is_cut) in enumerate(kinds):
-            self._graph(size, self.drafts, is_cut)
+        kinds = list(product(SIZES[enough::-1], sorted({self.drafts, 0})[::-1], (True, False)))
+        for done, (size, drafts, is_cut) in enumerate(kinds):
+            self._graph(size, drafts, is_cut)
             if progress:
                 progress(done + 1, len(kinds))
 
