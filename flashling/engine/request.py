@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # tokens of a page
 PAGE = 64
+# drafts of a sequence in a step: far more than any layer gets right in a row
+MOST_DRAFTS = 8
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,12 @@ class Sequence:
     def most(self) -> int:
         """Tokens that it can ever hold."""
         return len(self.prompt) + self.request.sampling.max_tokens
+
+
+def check_drafts(drafts: int | None) -> None:
+    """ValueError for a number of drafts that no engine makes."""
+    if drafts is not None and not 0 <= drafts <= MOST_DRAFTS:
+        raise ValueError(f"{drafts} drafts must lie between 0 and {MOST_DRAFTS}")
 
 
 def pages_for(tokens: int) -> int:

@@ -33,7 +33,7 @@ def describe_random(config: ModelConfig, recipe: str, folder: Path) -> None:
 class Worker(worker.Worker):
     """An engine's process that draws the weights in place of reading them."""
 
-    def _parts(self, model: str) -> tuple[Ling, Tokenizer, Startup | None]:
+    def _parts(self, model: str, drafts: int | None) -> tuple[Ling, Tokenizer, Startup | None]:
         folder, startup, began = folder_of(model), Startup(), time.perf_counter()
         tokenizer = Tokenizer.read(folder)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
