@@ -4,8 +4,7 @@ Few rows (decode) are bound by reading the weight: one kernel quantises the rows
 multiplies without tensor cores. Some rows stream the weight through tensor cores; many go to the
 library's matrix product, or to the same kernel with square tiles where that does not fit. In exact
 mode any number of rows streams, in parts that follow the shape of the weight alone. Rows that meet
-int8 are not quantised: they have no scale, its numbers become bfloat16 in registers, and any number
-of rows streams.
+int8 stay as they are, and any number of them streams; its numbers widen in registers.
 """
 
 # this file hides the package of its name from the checker
@@ -56,10 +55,16 @@ SHORTEST_PART = 1024
 # tiles of rows that share a tile of outputs before the next, for the cache
 TOGETHER = 8
 
-
 TOP, TINY = tl.constexpr(LARGEST), tl.constexpr(SMALLEST)
 # the interpreter rounds to e4m3 wrongly and multiplies e4m3 as integers
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+# four int8 numbers, 128 higher and so unsigned, set into 2^23 as float32, from which that is taken
+WIDEN = tl.constexpr(
+    "{.reg .b32 u; xor.b32 u, $4, 0x80808080;"
+    + "".join(f"prmt.b32 ${i}, u, 0x4B000000, 0x754{i};" for i in range(4))
+    + "".join(f"sub.f32 ${i}, ${i}, 0f4B000080;" for i in range(4))
+    + "}"
+)
 
 
 @dataclass(frozen=True)
@@ -183,11 +188,21 @@ def _few_tile(
 
 
 @triton.jit
+def _wide(x):
+    """Numbers of a weight as float32: a conversion of integers takes longer than these steps."""
+    if INTERPRETED or x.dtype != tl.int8:
+        x = x.to(tl.float32)
+    else:
+        x = tl.inline_asm_elementwise(WIDEN, "=&f,=&f,=&f,=&f,r", [x], tl.float32, True, 4)
+    return x
+
+
+@triton.jit
 def _few_products(weights, rows, row_sizes, y, tile, outputs, T: tl.constexpr):
     """Store y [T, R] of a tile: sums per group, times the row's scale, times the weight's."""
     block, sizes = weights
     at = tile * block.shape[1] + tl.arange(0, block.shape[1])
-    block = block.to(tl.float32)
+    block = _wide(block)
     for t in tl.static_range(T):
         found = tl.sum(block * rows[t][:, None, :], 2) * row_sizes[t][:, None] * sizes
         tl.store(y + t * outputs + at, tl.sum(found, 0), mask=at < outputs)
