@@ -49,6 +49,8 @@ def test_the_body_is_the_stored_weights_product() -> None:
     weight = Int8(stored["weight"], stored["weight_scale"][:, 0].float())
     assert weight.shape == (20, 48)
     assert torch.equal(weight.unpack(), INT8.unpack(stored))
+    stack = Int8(torch.stack([weight.numbers] * 2), torch.stack([weight.scale, 2 * weight.scale]))
+    assert torch.equal(stack[1].unpack(), stack.unpack()[1])
     x = torch.randn(3, 48, dtype=torch.float64)
     want = x @ INT8.unpack(stored, torch.float64).T
     assert torch.allclose(linear_op(x, weight), want, rtol=1e-12, atol=1e-12)

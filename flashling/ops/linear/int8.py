@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Int8(nn.Module):
-    """A weight as int8 numbers [O, I] and float32 scales [O] that they are multiplied by."""
+    """A weight as int8 numbers [..., O, I] and the float32 scales [..., O] of its outputs."""
 
     numbers: Tensor
     scale: Tensor
@@ -29,7 +29,11 @@ class Int8(nn.Module):
         """Where the weight lies."""
         return self.numbers.device
 
+    def __getitem__(self, index: int) -> Int8:
+        """The weight of one expert."""
+        return Int8(self.numbers[index], self.scale[index])
+
     def unpack(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The weight [O, I] in `dtype`; float64 has the products that float32 rounds."""
+        """The weight [..., O, I] in `dtype`; float64 has the products that float32 rounds."""
         kind = torch.promote_types(dtype, torch.float32)
-        return (self.numbers.to(kind) * self.scale.to(kind)[:, None]).to(dtype)
+        return (self.numbers.to(kind) * self.scale.to(kind)[..., None]).to(dtype)
