@@ -28,8 +28,8 @@ import torch
 from flashling.config import LING_FLASH, ModelConfig
 from flashling.engine import warm
 from flashling.model.ling import Ling
-from flashling.model.packed import replace
-from flashling.ops import Fp8, Int4, device
+from flashling.model.packed import HEAD, Packed, replace
+from flashling.ops import Fp8, Int4, Int8, device
 from flashling.ops.linear.int4 import EACH, GROUPS
 
 from .ops import about
@@ -75,10 +75,12 @@ def settle(kind: int | None, folder: str) -> None:
 
 
 def empty(config: ModelConfig, recipe: str) -> Ling:
-    """A model without numbers, its linear weights in a recipe's form."""
+    """A model without numbers, its linear weights in a recipe's form; with int4 a head in int8."""
 
-    def make(_: str, weight: torch.Tensor) -> Fp8 | Int4:
+    def make(name: str, weight: torch.Tensor) -> Packed:
         *front, rows, columns = weight.shape
+        if name == HEAD:
+            return Int8(weight.to(torch.int8), torch.empty(rows))
         if recipe in FOURS:
             words = torch.empty(*front, rows, columns // EACH, dtype=torch.int32)
             scales = columns // FOURS[recipe]
@@ -88,7 +90,9 @@ def empty(config: ModelConfig, recipe: str) -> Ling:
 
     with torch.device("meta"):
         model = Ling(config).cast(torch.bfloat16)
-        return model if recipe == "bf16" else replace(model, make)
+        if recipe == "bf16":
+            return model
+        return replace(replace(model, make), make, (HEAD,) if recipe == "int4" else ())
 
 
 def compiled(recipe: str, show: bool = False) -> Report:

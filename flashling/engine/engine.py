@@ -13,8 +13,8 @@ from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
 from .bits import check_exact
-from .drafts import Guesser, propose, room_for_drafts
-from .draws import Draws
+from .drafts import Guesser, Pace, propose, room_for_drafts
+from .draws import Draws, rows_before_draws
 from .flight import Flight
 from .past import Paged
 from .request import Event, Overloaded, Request, Sequence, Usage
@@ -52,6 +52,7 @@ class Engine:
         self.budget, self.drafts, self.queue, self.exact = budget, drafts, queue, exact
         self.room = Room(model, slots, pages, checkpoint_bytes, tiers)
         self.guesser = Guesser(model, self.room.cache) if drafts and len(model.mtp) else None
+        self.pace = Pace(drafts if self.guesser else 0)
         self.steps = self._steps() if self.device.type == "cuda" else None
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
@@ -117,7 +118,8 @@ class Engine:
             flight, self._flight = self._flight, self._ahead()
             if flight is not None and not flight.is_empty:
                 draws = Draws(self.model, self._limit())
-                draws.land(flight)
+                tokens = draws.land(flight, is_owed=self.guesser is not None)
+                self.pace.heed(flight.width - 1, tokens)
                 self._conclude(draws)
             if self._flight is None or self._flight.is_empty:
                 self._flight = None
@@ -132,8 +134,11 @@ class Engine:
         self._is_settled = True
         # drafts found in the text itself are the host's
         steps = None if self.drafts and self.guesser is None else self.steps
-        if steps is not None and steps.can_draw(self.running, self.budget):
-            self._flight = steps.launch(self.running, steps.drafts)
+        drafts = self.pace.drafts
+        if steps is not None and steps.can_draw(self.running, self.budget, drafts):
+            if self.guesser is not None and drafts:
+                self.guesser.settle(self.running, drafts)
+            self._flight = steps.launch(self.running, drafts)
             return
         for s in self.running:
             if s.left == 1 and self.drafts:
@@ -149,13 +154,16 @@ class Engine:
         if self.steps is None or self._flight is None or (self.waiting and not self._is_settled):
             return None
         rows, width = self._flight.rows, self._flight.width
+        if width != 1 + self.pace.drafts:
+            return None
         sure = [s for s in rows if s is not None and len(s.tokens) + width < self._end(s)]
         if not len(rows) == len(sure) == len(self.running) <= self.budget // width:
             return None
         return self.steps.again(self._flight)
 
     def _steps(self) -> Steps:
-        return Steps(self.model, self.room.cache, self.drafts if self.guesser else 0)
+        drafts, head = (self.drafts, self.guesser.head) if self.guesser else (0, None)
+        return Steps(self.model, self.room.cache, drafts, head)
 
     def run(self) -> Iterator[Event]:
         """Events until the engine is idle."""
@@ -172,12 +180,7 @@ class Engine:
             batch = Batch.pack(rows, first=firsts, device=self.device)
             hidden = self.model(batch, Paged(self.room.cache, batch, sequences, firsts))
             starts = batch.starts
-        # the rows that are followed by a draw: the last known token of a sequence and its drafts
-        wanted = [
-            (s, range(b - (n - s.left) - 1, b))
-            for (s, n), b in zip(steps, starts[1:], strict=True)
-            if n >= s.left
-        ]
+        wanted = rows_before_draws(steps, starts)
         for (s, n), a in zip(steps, starts, strict=False):
             # a full chunk stays open until its next row
             s.base, known = (s.done + n - 1) // ops.CHUNK * ops.CHUNK, min(n, s.left)
@@ -187,11 +190,8 @@ class Engine:
         draws = Draws(self.model, self._limit())
         draws.draw(wanted, hidden)
         if self.guesser is not None:
-            # those that end too, for what is kept of them; a failed one has no next token
-            parts = zip(steps, starts, firsts, strict=False)
-            read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.left]
-            if read:
-                self.guesser.read([s for s, _ in read], [rows for _, rows in read], self.drafts)
+            places = list(zip(sequences, starts, firsts, strict=False))
+            self.guesser.follow(places, hidden, self.drafts)
         self._conclude(draws)
 
     def _conclude(self, draws: Draws) -> None:
@@ -215,6 +215,8 @@ class Engine:
         if self._flight is not None:
             self._flight.drop(s)
         if event.finish in ("stop", "length") and s.done > 0:
+            if self.guesser is not None:
+                self.guesser.settle([s])
             self.room.keep(s, over=len(s.prompt) - 1, is_parked=bool(s.request.session))
         self._release(s)
 
@@ -251,14 +253,12 @@ class Engine:
         if victim is None or victim.request.priority >= s.request.priority:
             return False
         if victim.done > 0:
+            if self.guesser is not None:
+                self.guesser.settle([victim])
             self.room.keep(victim)
         self._release(victim)
         self.waiting.append(victim)
         return True
-
-    def delete_session(self, namespace: str, session: str) -> bool:
-        """Forget what was parked under a session's name; False if there was nothing."""
-        return self.room.tiers.delete(namespace, session)
 
     def update_weights(
         self, model: Ling, fingerprint: bytes = b"", begun: Literal["finish", "restart"] = "finish"
@@ -288,10 +288,10 @@ class Engine:
         (self.model, fingerprint), self._coming = self._coming, None
         self.room.keeper.clear()
         self.room.tiers.update(fingerprint)
+        if self.guesser is not None:
+            self.guesser.take(self.model)
         if self.steps is not None:
             self.steps = self._steps()
-        if self.guesser is not None:
-            self.guesser.model = self.model
 
     def close(self) -> None:
         """Write what waits for the disk."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # tokens of a page
 PAGE = 64
+# drafts of a sequence in a step: far more than any layer gets right in a row
+MOST_DRAFTS = 8
 
 
 @dataclass(frozen=True)
@@ -128,10 +130,10 @@ class Sequence:
     drafts: list[int] = field(default_factory=list)
     # how many drafts its next step may have, by what became of those before
     reach: float = 4.0
-    # the final hidden row [D] of the last token read, and that of a checkpoint gone on from, until
-    # an MTP layer has read it
+    # the final hidden row [D] of the last token read, and those [.., D] that an MTP layer has not
+    # read: that of a checkpoint gone on from, and of steps without drafts
     last: Tensor | None = None
-    owed: Tensor | None = None
+    owed: list[Tensor] = field(default_factory=list)
     guide: Guide | None = None
 
     @property
@@ -168,6 +170,12 @@ class Sequence:
     def most(self) -> int:
         """Tokens that it can ever hold."""
         return len(self.prompt) + self.request.sampling.max_tokens
+
+
+def check_drafts(drafts: int | None) -> None:
+    """ValueError for a number of drafts that no engine makes."""
+    if drafts is not None and not 0 <= drafts <= MOST_DRAFTS:
+        raise ValueError(f"{drafts} drafts must lie between 0 and {MOST_DRAFTS}")
 
 
 def pages_for(tokens: int) -> int:

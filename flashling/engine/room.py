@@ -83,7 +83,7 @@ class Room:
         self.free_slots.append(s.slot)
         self.pages.drop(s.pages)
         s.slot, s.pages, s.done, s.base, s.stops, s.drafts = None, [], 0, 0, [], []
-        s.last = s.owed = None
+        s.last, s.owed = None, []
 
     def keep(self, s: Sequence, over: int | None = None, is_parked: bool = False) -> None:
         """Keep a checkpoint where the sequence stands, if there is room for its state; from token
@@ -134,7 +134,8 @@ class Room:
         assert s.slot is not None
         self.cache.restore(s.slot, snapshot)
         s.done, s.base, hidden = snapshot.length, snapshot.base, snapshot.hidden
-        s.last = s.owed = None if hidden is None else hidden.to(self.cache.pages.device)
+        s.last = None if hidden is None else hidden.to(self.cache.pages.device)
+        s.owed = [] if s.last is None else [s.last[None]]
 
     def _account(self, s: Sequence, known: int, source: str) -> None:
         end, usage = len(s.tokens) - 1, s.usage

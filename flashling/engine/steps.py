@@ -15,6 +15,7 @@ from .. import ops
 from ..batch import sent
 from ..model.ling import Ling
 from .cache import Cache
+from .drafts import guess
 from .flight import Flight
 from .past import Stepping
 from .request import Sequence
@@ -61,11 +62,15 @@ class Steps:
     rows, drafts anew. On CUDA a graph for each of `SIZES`, recorded when it is first needed (and
     one more where a row filters); elsewhere the same step, run as it is.
 
-    drafts: of each sequence in steps that draw, 0 without an MTP layer.
+    drafts: the most of each sequence in steps that draw, 0 without an MTP layer. head: what they
+    are guessed with, the model's own unless given.
     """
 
-    def __init__(self, model: Ling, cache: Cache, drafts: int = 0) -> None:
+    def __init__(
+        self, model: Ling, cache: Cache, drafts: int = 0, head: ops.Weight | None = None
+    ) -> None:
         self.model, self.cache, self.drafts = model, cache, drafts
+        self.head = model.head if head is None else head
         self.device = model.head.device
         self._recorded: dict[tuple[int, int, bool], Recorded] = {}
         is_cuda = self.device.type == "cuda"
@@ -74,15 +79,15 @@ class Steps:
         # runs the rows that were launched last, some tokens further each time
         self._run: Callable[[], tuple[Tensor, ...]]
 
-    def can_draw(self, sequences: Items[Sequence], budget: int) -> bool:
-        """Whether a step of at most so many rows can draw for all of them: each has no token after
-        its next one, no guide, and settings that are plain; and where there are drafts, the MTP
-        layer has read what the model has, and few tokens end it.
+    def can_draw(self, sequences: Items[Sequence], budget: int, drafts: int) -> bool:
+        """Whether a step of at most so many rows, and so many drafts of each, can draw for all of
+        them: each has no token after its next one, no guide, and settings that are plain; and where
+        there are drafts, few tokens end it.
         """
-        if not 0 < len(sequences) <= budget // (1 + self.drafts):
+        if not 0 < len(sequences) <= budget // (1 + drafts):
             return False
-        is_close = [s.owed is None and len(self._stops(s)) <= STOPS for s in sequences]
-        return all(s.is_plain for s in sequences) and (all(is_close) or not self.drafts)
+        is_short = all(len(self._stops(s)) <= STOPS for s in sequences)
+        return all(s.is_plain for s in sequences) and (is_short or not drafts)
 
     def launch(self, sequences: Items[Sequence], drafts: int) -> Flight:
         """The step that reads the next token of each sequence, and so many drafts."""
@@ -113,9 +118,9 @@ class Steps:
             return
         enough = next((i for i, n in enumerate(SIZES) if n >= slots), len(SIZES) - 1)
         # the largest first: the others find room in what it has left
-        kinds = list(product(SIZES[enough::-1], (True, False)))
-        for done, (size, is_cut) in enumerate(kinds):
-            self._graph(size, self.drafts, is_cut)
+        kinds = list(product(SIZES[enough::-1], sorted({self.drafts, 0})[::-1], (True, False)))
+        for done, (size, drafts, is_cut) in enumerate(kinds):
+            self._graph(size, drafts, is_cut)
             if progress:
                 progress(done + 1, len(kinds))
 
@@ -200,11 +205,11 @@ class Steps:
         count, rows = drawn.shape
         out = self._ahead(slots, lengths, hidden.flatten(0, 1), drawn.flatten())
         row = out.unflatten(0, (count, rows))[torch.arange(count, device=slots.device), last]
-        found = [self.model.logits(row).argmax(-1)]
+        found = [guess(row, self.head)]
         for i in range(1, rows - 1):
             # a draft's own draft: the layer reads its guess as if it had been drawn
             row = self._ahead(slots, lengths + last + i, row, found[-1])
-            found.append(self.model.logits(row).argmax(-1))
+            found.append(guess(row, self.head))
         return torch.stack(found, 1)
 
     def _ahead(self, slots: Tensor, lengths: Tensor, hidden: Tensor, after: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..engine.drafts import guess_bytes
 from ..engine.engine import Engine
 from ..engine.memory import MemoryPlan, Wanted, weight_bytes
 from ..engine.request import pages_for
@@ -24,21 +25,27 @@ GPU = Wanted(slots=64, context=1 << 17, budget=8192)
 SYSTEM = 8 << 30
 
 
-def engine_for(model: Ling, tiers: Tiers | None = None, exact: bool = False) -> Engine:
+def engine_for(
+    model: Ling, tiers: Tiers | None = None, exact: bool = False, drafts: int = 0
+) -> Engine:
     """An engine for a model that is loaded, in what is left of its device's memory, with `tiers`
-    below it. ValueError if not even one sequence of 1,024 tokens fits.
+    below it and so many drafts of a sequence. ValueError if not even one sequence of 1,024 tokens
+    fits.
     """
     device, config = model.head.device, model.config
     is_cpu = device.type == "cpu"
     free = _cpu_bytes() if is_cpu else _gpu_bytes(device, tiers)
-    wanted = replace(CPU if is_cpu else GPU, dtype=model.dtype)
+    free -= guess_bytes(model) if drafts else 0
+    wanted = replace(CPU if is_cpu else GPU, dtype=model.dtype, draws=1 + drafts)
     # the plan is one for before loading
     plan = MemoryPlan.of(config, free + weight_bytes(config, "bf16"), "bf16", wanted)
     pages, checkpoints = plan.pages, plan.checkpoint_bytes
     if is_cpu:
         pages = min(pages, pages_for(plan.context) + CPU_PAGES)
         checkpoints = min(checkpoints, CPU_CHECKPOINTS)
-    return Engine(model, plan.slots, pages, wanted.budget, checkpoints, tiers=tiers, exact=exact)
+    return Engine(
+        model, plan.slots, pages, wanted.budget, checkpoints, drafts, tiers=tiers, exact=exact
+    )
 
 
 def shared_bytes(available: int, host_bytes: int) -> int:

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from ..config import ModelConfig
-from ..ops import Fp8, Int4
+from ..ops import Fp8, Int4, Int8
 from ..ops.device import current
 from ..ops.linear import BLOCK
 from ..ops.linear.int4 import EACH, GROUPS
 from ..quant import Damaged, Scheme
 from .ling import Ling
 from .names import Published
-from .packed import LINEAR, replace
+from .packed import HEAD, LINEAR, Packed, replace
 from .stage import Progress, Spent, each
 from .weights import Source
 
@@ -40,9 +40,9 @@ def read(
     **overrides: Any,
 ) -> Ling:
     """The model in the folder `path` on `device`: linear weights and experts that are stored in
-    e4m3 (scales per channel or in 128x128 blocks) or in int4 (groups of 32 or 128) stay so,
-    everything else is unpacked into `dtype`; e4m3 too on GPUs before sm_89, which do not compute
-    with it.
+    e4m3 (scales per channel or in 128x128 blocks) or in int4 (groups of 32 or 128) stay so, and a
+    head in int8 (per channel); everything else is unpacked into `dtype`; e4m3 too on GPUs before
+    sm_89, which do not compute with it.
     begun(model) is called when there is room for all weights and none is read; `spent` is filled.
     Raises CheckpointError naming file and tensor.
     """
@@ -86,25 +86,27 @@ def _kept(source: Source) -> dict[str, Scheme]:
     found: dict[str, set[Scheme | None]] = defaultdict(set)
     parts: dict[str, set[tuple[int, int]]] = defaultdict(set)
     for t in source.table:
-        if t.param.rsplit(".", 1)[-1] in LINEAR:
+        if t.param == HEAD or t.param.rsplit(".", 1)[-1] in LINEAR:
             found[t.param].add(source.scheme(t))
             parts[t.param].add((t.rows[0] if t.rows else 0, t.shape[1]))
     return {
         name: scheme
         for name, (scheme, *others) in ((n, list(s)) for n, s in found.items())
-        if scheme is not None and not others and _is_taken(scheme, parts[name])
+        if scheme is not None and not others and _is_taken(name, scheme, parts[name])
     }
 
 
-def _is_taken(scheme: Scheme, parts: set[tuple[int, int]]) -> bool:
-    """Whether kernels take a weight of this scheme whose parts begin at these rows and have these
-    widths.
+def _is_taken(name: str, scheme: Scheme, parts: set[tuple[int, int]]) -> bool:
+    """Whether kernels take a weight of this name and scheme whose parts begin at these rows and
+    have these widths.
     """
     if scheme.kind == "float" and not current().has_e4m3:
         return False
+    if scheme.kind == "int" and not scheme.packed:
+        return name == HEAD and scheme.strategy == "channel"
     if scheme.kind == "int":
         rows, group = scheme.block
-        is_four = scheme.packed and scheme.bits == 4 and rows == 1
+        is_four = scheme.bits == 4 and rows == 1
         return is_four and group in GROUPS and all(width % group == 0 for _, width in parts)
     if scheme.block == (BLOCK, BLOCK):
         # parts above each other must not share a block
@@ -112,9 +114,11 @@ def _is_taken(scheme: Scheme, parts: set[tuple[int, int]]) -> bool:
     return scheme.strategy == "channel"
 
 
-def _room(scheme: Scheme, weight: Tensor) -> Fp8 | Int4:
+def _room(scheme: Scheme, weight: Tensor) -> Packed:
     """Space for a weight [..., O, I] in a scheme."""
     *front, rows, columns = weight.shape
+    if scheme.kind == "int" and not scheme.packed:
+        return Int8(torch.empty(rows, columns, dtype=torch.int8), torch.empty(rows))
     if scheme.kind == "int":
         words = torch.empty(*front, rows, columns // EACH, dtype=torch.int32)
         scales = scheme.scale_shape((rows, columns))
@@ -129,13 +133,13 @@ def _fill(source: Source, t: Published, tensors: dict[str, Tensor], own: dict[st
     scheme = source.scheme(t, tensors)
     assert scheme is not None
     scale = tensors["weight_scale" if "weight_scale" in tensors else "weight_scale_inv"]
-    if scheme.kind == "int":
+    if scheme.kind == "int" and scheme.packed:
         packed = Int4.pack(tensors["weight_packed"], scale)
         _part(t, own[f"{t.param}.words"]).copy_(packed.words)
         _part(t, own[f"{t.param}.scale"]).copy_(packed.scale)
         return
     bits = tensors["weight"].view(torch.uint8)
-    if bool(((bits & NAN_BITS) == NAN_BITS).any()):
+    if scheme.kind == "float" and bool(((bits & NAN_BITS) == NAN_BITS).any()):
         raise source.error(t, Damaged("weight", "holds NaN; fetch it again"))
     _part(t, own[f"{t.param}.numbers"].view(torch.uint8)).copy_(bits)
     is_blocked = scheme.block == (BLOCK, BLOCK)

@@ -4,7 +4,7 @@ from .exact import exactly
 from .experts import experts, swiglu
 from .experts import load as expert_load
 from .lightning import CHUNK, Carry, Grid, lightning, lightning_decode, slopes
-from .linear import Fp8, Int4, Weight, linear, quantise
+from .linear import Fp8, Int4, Int8, Weight, linear, quantise
 from .mla import Documents, mla_absorbed, mla_expanded, mla_over, mla_paged
 from .norm import add_norm, group_norm_gate, norm
 from .normed import add_norm_linear, gated_linear
@@ -33,6 +33,7 @@ __all__ = [
     "Fp8",
     "Grid",
     "Int4",
+    "Int8",
     "Weight",
     "add_norm",
     "add_norm_linear",

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..engine.request import check_drafts
 from . import limits
 from .keys import VARIABLE, Keys
 
@@ -20,7 +21,7 @@ class Settings:
     stored responses. host_cache: GB (10^9 bytes) of memory for sessions. disk_cache: FOLDER:GB for
     those that outlive the server. temperature: where a request names none. queue: requests that may
     wait. drain: seconds that running requests get after SIGTERM. otlp: the collector that is sent
-    a span of each request.
+    a span of each request. drafts: of a sequence in a step, as `LLM` takes them.
     """
 
     model: str = "embedded"
@@ -36,12 +37,14 @@ class Settings:
     drain: float = 30.0
     aliases: tuple[str, ...] = ()
     otlp: str | None = None
+    drafts: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:
             raise ValueError(f"port {self.port} must lie between 0 and 65535")
         if not 1 <= self.queue <= 1 << 20:
             raise ValueError(f"a queue of {self.queue} must lie between 1 and {1 << 20}")
+        check_drafts(self.drafts)
         if not 0 <= self.drain <= 3600:
             raise ValueError(f"{self.drain} seconds to drain must lie between 0 and 3600")
         if not 0 <= self.host_cache <= MOST_GB:

@@ -286,7 +286,7 @@ def test_a_parked_session_goes_on_in_another_process(tmp_path: Path) -> None:
     # others do not see it, and what is deleted is gone
     for namespace, delete in (("m", False), ("n", True)):
         other = engine()
-        assert not delete or other.delete_session("n", "s")
+        assert not delete or other.room.tiers.delete("n", "s")
         other.add(Request(text, GREEDY, namespace=namespace))
         [*_, last] = other.run()
         assert last.usage is not None and last.usage.cached == 0

@@ -344,7 +344,7 @@ class Machine(RuleBasedStateMachine):
         tiers.flush()
         had = tiers.session(namespace, session) is not None
         assert had or (namespace, session) not in self.sessions
-        assert self.engine.delete_session(namespace, session) == had
+        assert self.engine.room.tiers.delete(namespace, session) == had
         assert tiers.session(namespace, session) is None
         self.sessions.pop((namespace, session), None)
 

@@ -11,8 +11,9 @@ from flashling.config import TOY
 from flashling.model import compact, weights
 from flashling.model.convert import quantize
 from flashling.model.ling import Ling
+from flashling.model.packed import Packed
 from flashling.model.weights import CheckpointError
-from flashling.ops import Fp8, Int4
+from flashling.ops import Fp8, Int4, Int8
 
 from .layouts import change
 from .test_model import build
@@ -37,8 +38,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def packed_of(model: Ling) -> dict[str, Fp8 | Int4]:
-    return {n: m for n, m in model.named_modules() if isinstance(m, Fp8 | Int4)}
+def packed_of(model: Ling) -> dict[str, Packed]:
+    return {n: m for n, m in model.named_modules() if isinstance(m, Packed)}
 
 
 @pytest.mark.parametrize("form", ["fp8", "fp8-block", "int4", "int4-128", "int4-all"])
@@ -47,8 +48,9 @@ def test_what_is_stored_is_what_is_held(form: str, plain: Path, tmp_path: Path) 
     want = weights.read(tmp_path / form, torch.float32).state_dict()
     model = compact.read(tmp_path / form, torch.float32)
     packed = packed_of(model)
-    kinds = {type(m) for m in packed.values()}
+    kinds = {type(m) for n, m in packed.items() if n != "head"}
     assert kinds == {Int4 if form.startswith("int4") else Fp8}
+    assert type(packed.get("head")) is (Int8 if form == "int4-all" else type(None))
     routed = {n for n in packed if "shared" not in n and n.endswith(("gate_up", "down"))}
     assert (
         len(packed) > len(routed) if form not in ("int4", "int4-128") else packed.keys() == routed

@@ -16,7 +16,7 @@ from flashling.ops import exact
 from flashling.ops.cases import Maker
 from flashling.ops.experts import cases as experts
 from flashling.ops.lightning import Carry, Grid
-from flashling.ops.linear.cases import fp8, int4
+from flashling.ops.linear.cases import fp8, int4, int8
 from flashling.ops.linear.triton import Stream, choose
 from flashling.ops.mla.cases import _over, _paged
 from flashling.ops.op import using
@@ -46,6 +46,7 @@ def by_row(count: int) -> dict[str, Rows]:
     m = maker()
     x, plain = m(count, 256), m(96, 256, scale=1 / 16)
     channels, blocks, fours = fp8(m, 96, 256), fp8(m, 256, 256, blocks=True), int4(m, 96, 256)
+    eights = int8(m, 96, 256)
     odd, choice = int4(m, 96, 96), ops.Choice(2, 4, 2, True, 2.5)
     router, bias = (m(*shape, dtype=torch.float32) for shape in ((8, 256), (8,)))
     few = experts._fp8(m, count, 2)
@@ -62,6 +63,7 @@ def by_row(count: int) -> dict[str, Rows]:
         "linear_channels": lambda s: ops.linear(x[s], channels),
         "linear_blocks": lambda s: ops.linear(x[s], blocks),
         "linear_int4": lambda s: ops.linear(x[s], fours),
+        "linear_int8": lambda s: ops.linear(x[s], eights),
         "linear_int4_unpacked": lambda s: ops.linear(x[s, :96], odd),
         "route": lambda s: ops.route(x[s], router, bias, choice)[0],
         "experts": lambda s: meet(few, s),

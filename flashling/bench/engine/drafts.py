@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ... import ops
 from ...engine.cache import Cache
+from ...engine.drafts import guess_bytes, guess_head
 from ...engine.flight import Flight
 from ...engine.memory import Costs, Wanted, workspace_bytes
 from ...engine.request import Request, Usage, pages_for
@@ -51,6 +52,7 @@ def missing(model: Ling, cell: decode.Cell, drafts: int, free: int) -> int:
     wanted = Wanted(slots=cell.batch, context=1, budget=cell.batch * rows, draws=rows)
     pages = cell.batch * pages_for(cell.context + _room(drafts))
     need = cell.batch * costs.slot + pages * costs.page + workspace_bytes(model.config, wanted)
+    need += guess_bytes(model)
     return max(0, need - free)
 
 
@@ -65,7 +67,7 @@ class Forced(Steps):
     """
 
     def __init__(self, model: Ling, cache: Cache, drafts: int) -> None:
-        super().__init__(model, cache, drafts)
+        super().__init__(model, cache, drafts, guess_head(model))
         self.rate = torch.zeros((), device=self.device)
         self.taken = torch.zeros((), dtype=torch.int64, device=self.device)
 

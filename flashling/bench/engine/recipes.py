@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...config import ModelConfig
 from ...model.ling import KEPT_WIDE, Ling
-from ...model.packed import LINEAR, parameter
-from ...ops import Fp8, Int4
+from ...model.packed import HEAD, LINEAR, Packed, parameter
+from ...ops import Fp8, Int4, Int8
 from ...ops.linear import BLOCK
 from ...ops.linear.int4 import EACH
 
@@ -20,17 +20,17 @@ from ...ops.linear.int4 import EACH
 SLAB = 1 << 27
 # the numbers' standard deviations. The largest of a row of 4,096 lies near e4m3's 448; of 32
 # near the 7 of four bits
-SPREAD, SPREAD4 = 112.0, 3.0
+SPREAD, SPREAD8, SPREAD4 = 112.0, 30.0, 3.0
 
-Form = Literal["bf16", "fp8", "fp8-block", "int4", "int4-128"]
+Form = Literal["bf16", "fp8", "fp8-block", "int8", "int4", "int4-128"]
 # inputs that share a scale
 GROUPS = {"int4": 32, "int4-128": 128}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The forms of routed experts, of all other linear maps, and of the head. Embedding, norms,
-    and the latents' own projection (kv_b) stay bf16, routers float32.
+    """The forms of routed experts, of all other linear maps, and of the head, which alone can be
+    int8. Embedding, norms, and the latents' own projection (kv_b) stay bf16, routers float32.
     """
 
     experts: Form
@@ -40,7 +40,7 @@ class Recipe:
     def form(self, name: str, shape: tuple[int, ...]) -> Form | None:
         """The form of the model's parameter `name`; None if it is never packed."""
         last = name.rsplit(".", 1)[-1]
-        if last == "head":
+        if last == HEAD:
             return self.head
         if last not in LINEAR:
             return None
@@ -63,7 +63,7 @@ RECIPES = {
     "int4": Recipe("int4", "bf16"),
     "int4-fp8": Recipe("int4", "fp8", "fp8"),
     "int4-128-fp8": Recipe("int4-128", "fp8", "fp8"),
-    "int4-all": Recipe("int4", "int4", "fp8"),
+    "int4-all": Recipe("int4", "int4", "int8"),
 }
 
 
@@ -95,7 +95,7 @@ def _bytes(form: Form, shape: tuple[int, ...]) -> int:
     rows, size = math.prod(front), math.prod(shape)
     if form in GROUPS:
         return size // 2 + size // GROUPS[form] * 2
-    if form == "fp8":
+    if form in ("fp8", "int8"):
         return size + 4 * rows
     if form == "fp8-block":
         across = -(-shape[-2] // BLOCK) * -(-columns // BLOCK)
@@ -119,7 +119,7 @@ class Maker:
         """Normal numbers in float32."""
         return torch.randn(shape, generator=self.draw, device=self.device) * std
 
-    def weight(self, name: str, shape: tuple[int, ...], form: Form = "bf16") -> Tensor | Fp8 | Int4:
+    def weight(self, name: str, shape: tuple[int, ...], form: Form = "bf16") -> Tensor | Packed:
         """A linear weight of unit gain; closing projections are narrower by the root of twice the
         depth, as at the start of a training.
         """
@@ -129,6 +129,10 @@ class Maker:
             return self._int4(shape, gain, GROUPS[form])
         if form == "bf16":
             return self._filled(torch.empty(shape, dtype=torch.bfloat16, device=self.device), gain)
+        if form == "int8":
+            numbers = torch.empty(shape, dtype=torch.int8, device=self.device)
+            scale = self._scale(shape[0]) * (gain / SPREAD8)
+            return Int8(self._filled(numbers, SPREAD8), scale)
         numbers = torch.empty(shape, dtype=torch.float8_e4m3fn, device=self.device)
         self._filled(numbers, SPREAD)
         *front, rows, columns = shape
@@ -151,7 +155,8 @@ class Maker:
         columns = numbers.shape[-1]
         for part in numbers.view(-1, columns).split(max(1, SLAB // columns)):
             # e4m3 ends at 448, four deviations
-            part.copy_(self.normal(*part.shape).clamp_(-4, 4).mul_(std))
+            drawn = self.normal(*part.shape).clamp_(-4, 4).mul_(std)
+            part.copy_(drawn if numbers.is_floating_point() else drawn.round_())
         return numbers
 
     def _int4(self, shape: tuple[int, ...], gain: float, group: int) -> Int4:
@@ -195,7 +200,7 @@ def fill(module: torch.nn.Module, maker: Maker, recipe: Recipe, prefix: str = ""
                 part.register_buffer(name, zeros, persistent=name != "load")
 
 
-def place(module: torch.nn.Module, name: str, value: Tensor | Fp8 | Int4) -> None:
+def place(module: torch.nn.Module, name: str, value: Tensor | Packed) -> None:
     """Put a weight of any form in the place of a module's parameter."""
     delattr(module, name)
     if isinstance(value, Tensor):

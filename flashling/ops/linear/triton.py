@@ -1,9 +1,10 @@
-"""Linear maps with e4m3 weights on CUDA: three kernels for few, some and many rows.
+"""Linear maps with e4m3 and int8 weights on CUDA: three kernels for few, some and many rows.
 
 Few rows (decode) are bound by reading the weight: one kernel quantises the rows in registers and
 multiplies without tensor cores. Some rows stream the weight through tensor cores; many go to the
 library's matrix product, or to the same kernel with square tiles where that does not fit. In exact
-mode any number of rows streams, in parts that follow the shape of the weight alone.
+mode any number of rows streams, in parts that follow the shape of the weight alone. Rows that meet
+int8 stay as they are, and any number of them streams; its numbers widen in registers.
 """
 
 # this file hides the package of its name from the checker
@@ -35,6 +36,7 @@ from . import quantise as quantise_op
 from .int4 import Int4
 from .int4_triton import Few4, Stream4, unpacked
 from .int4_triton import linear as int4_linear
+from .int8 import Int8
 
 # up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row).
 # Four of them already take longer than 16 on the tensor cores
@@ -53,10 +55,16 @@ SHORTEST_PART = 1024
 # tiles of rows that share a tile of outputs before the next, for the cache
 TOGETHER = 8
 
-
 TOP, TINY = tl.constexpr(LARGEST), tl.constexpr(SMALLEST)
 # the interpreter rounds to e4m3 wrongly and multiplies e4m3 as integers
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+# four int8 numbers, 128 higher and so unsigned, set into 2^23 as float32, from which that is taken
+WIDEN = tl.constexpr(
+    "{.reg .b32 u; xor.b32 u, $4, 0x80808080;"
+    + "".join(f"prmt.b32 ${i}, u, 0x4B000000, 0x754{i};" for i in range(4))
+    + "".join(f"sub.f32 ${i}, ${i}, 0f4B000080;" for i in range(4))
+    + "}"
+)
 
 
 @dataclass(frozen=True)
@@ -180,11 +188,21 @@ def _few_tile(
 
 
 @triton.jit
+def _wide(x):
+    """Numbers of a weight as float32: a conversion of integers takes longer than these steps."""
+    if INTERPRETED or x.dtype != tl.int8:
+        x = x.to(tl.float32)
+    else:
+        x = tl.inline_asm_elementwise(WIDEN, "=&f,=&f,=&f,=&f,r", [x], tl.float32, True, 4)
+    return x
+
+
+@triton.jit
 def _few_products(weights, rows, row_sizes, y, tile, outputs, T: tl.constexpr):
     """Store y [T, R] of a tile: sums per group, times the row's scale, times the weight's."""
     block, sizes = weights
     at = tile * block.shape[1] + tl.arange(0, block.shape[1])
-    block = block.to(tl.float32)
+    block = _wide(block)
     for t in tl.static_range(T):
         found = tl.sum(block * rows[t][:, None, :], 2) * row_sizes[t][:, None] * sizes
         tl.store(y + t * outputs + at, tl.sum(found, 0), mask=at < outputs)
@@ -201,6 +219,7 @@ def _few(
     INPUTS: tl.constexpr,
     GROUP: tl.constexpr,
     BLOCKED: tl.constexpr,
+    QUANTISED: tl.constexpr,
     T: tl.constexpr,
     G: tl.constexpr,
     W: tl.constexpr,
@@ -224,7 +243,11 @@ def _few(
     row_sizes = ()
     for t in tl.static_range(T):
         at = t * stride + group[:, None] * GROUP + column[None, :]
-        found, size = _quantised(tl.load(x + at, mask=inside, other=0.0).to(tl.float32))
+        found = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+        if QUANTISED:
+            found, size = _quantised(found)
+        else:
+            size = tl.full((G,), 1.0, tl.float32)
         rows = rows + (found.to(tl.float32),)
         row_sizes = row_sizes + (size,)
     for turn in tl.static_range(AHEAD):
@@ -255,7 +278,8 @@ def _stream(
     STAGES: tl.constexpr,
 ):
     """A tile of x [T, K] weight^T [K, O] over a part of the inputs: y [rows, outputs] finished, or
-    with several parts y [SPLITS, rows, outputs] float32 without the scales of whole rows.
+    with several parts y [SPLITS, rows, outputs] float32 without the scales of whole rows. Without
+    x_scale x is bfloat16 and the weight int8.
     """
     part = tl.program_id(1)
     across, down = tl.cdiv(outputs, O), tl.cdiv(rows, T)
@@ -284,6 +308,8 @@ def _stream(
             v = tl.load(v_at + k, mask=is_row[:, None] & (k < INPUTS), other=0.0)
         if INTERPRETED:
             w, v = w.to(tl.float32), v.to(tl.float32)
+        elif x_scale is None:
+            w = w.to(v.dtype)
         a, b = (w, v.T) if IS_SWAPPED else (v, w.T)
         if BLOCKED:
             group = start // K
@@ -295,7 +321,8 @@ def _stream(
             total = tl.dot(a, b, total, max_num_imprecise_acc=K)
     total = total.T if IS_SWAPPED else total
     if SPLITS == 1 and not BLOCKED:
-        total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
+        if x_scale is not None:
+            total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
         total *= tl.load(scale + out, mask=is_out, other=0.0)[None, :]
     at = (part * rows + row).to(tl.int64)[:, None] * outputs + out[None, :]
     total = rounded(total, y.dtype.element_ty)
@@ -324,7 +351,9 @@ def _add_parts(
     for part in tl.static_range(1, SPLITS):
         total += tl.load(parts + part * rows * outputs + at, mask=is_out, other=0.0)
     if not BLOCKED:
-        total = total * tl.load(x_scale + row) * tl.load(scale + out, mask=is_out, other=0.0)
+        if x_scale is not None:
+            total *= tl.load(x_scale + row)
+        total *= tl.load(scale + out, mask=is_out, other=0.0)
     tl.store(y + at, rounded(total, y.dtype.element_ty), mask=is_out)
 
 
@@ -378,6 +407,9 @@ def linear(
         return x.new_empty(0, weight.shape[0])
     if isinstance(tile, Few):
         return few(x, weight, tile)
+    if isinstance(weight, Int8):
+        assert tile is not None
+        return stream(x.contiguous(), None, weight, tile, x.dtype)
     return product(*quantise(x, weight.group), weight, x.dtype, tile)
 
 
@@ -393,7 +425,7 @@ def product(
     return stream(numbers, scale, weight, tile, dtype)
 
 
-def choose(rows: int, weight: Fp8) -> Few | Stream | None:
+def choose(rows: int, weight: Fp8 | Int8) -> Few | Stream | None:
     """The kernel for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
     if rows <= FEW_ROWS and inputs <= FEW_INPUTS and not is_exact():
@@ -407,18 +439,21 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
     return on_tensor_cores(rows, weight)
 
 
-def shape_of(weight: Fp8) -> str:
+def shape_of(weight: Fp8 | Int8) -> str:
     """A weight as the tuned tiles name it."""
-    return "x".join(map(str, weight.shape)) + (" blocks" if weight.group else "")
+    kind = " int8" if isinstance(weight, Int8) else " blocks" if weight.group else ""
+    return "x".join(map(str, weight.shape)) + kind
 
 
-def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
+def on_tensor_cores(rows: int, weight: Fp8 | Int8) -> Stream | None:
     """The tile for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
     parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
+    # bytes of an input of a row
+    size = 2 if isinstance(weight, Int8) else 1
     if rows > SOME_ROWS:
-        most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
-        if is_exact():
+        most = current().stages((MANY.outputs + size * MANY.rows) * STEP, MANY.stages)
+        if is_exact() or isinstance(weight, Int8):
             return replace(MANY, splits=parts, stages=most, is_swapped=True)
         if weight.group is None:
             fits = outputs % 16 == inputs % 16 == 0
@@ -437,7 +472,7 @@ def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
     # as many stages as let all programs run at once
     programs = triton.cdiv(outputs, wide) * parts
     together = min(triton.cdiv(programs, gpu.multiprocessors), 3)
-    stages = gpu.stages((wide + tall) * STEP, 6, together)
+    stages = gpu.stages((wide + size * tall) * STEP, 6, together)
     return Stream(wide, tall, parts, warps=wide // 16, stages=stages)
 
 
@@ -461,8 +496,8 @@ def splits(outputs: int, inputs: int) -> int:
     return parts
 
 
-def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
-    """x [T, I], quantised on the way, times an e4m3 weight [O, I]^T -> [T, O] in x's dtype."""
+def few(x: Tensor, weight: Fp8 | Int8, tile: Few) -> Tensor:
+    """x [T, I] times a weight [O, I]^T -> [T, O] in x's dtype; for e4m3 quantised on the way."""
     outputs, inputs = weight.shape
     assert weight.numbers.numel() < 2**31 and weight.numbers.is_contiguous()
     x = x if x.stride(1) == 1 else x.contiguous()
@@ -478,6 +513,7 @@ def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
         INPUTS=inputs,
         GROUP=width,
         BLOCKED=weight.group is not None,
+        QUANTISED=isinstance(weight, Fp8),
         T=len(x),
         G=across,
         W=wide,
@@ -491,11 +527,18 @@ def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
     return y
 
 
-def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: torch.dtype) -> Tensor:
-    """As `product`, by the kernel with a tile."""
+def stream(
+    numbers: Tensor,
+    scale: Tensor | None,
+    weight: Fp8 | Int8,
+    tile: Stream,
+    dtype: torch.dtype,
+) -> Tensor:
+    """As `product`, by the kernel with a tile; for int8 `numbers` are rows as they are."""
     outputs, inputs = weight.shape
     rows, parts, is_blocked = len(numbers), tile.splits, weight.group is not None
-    assert numbers.is_contiguous() and scale.is_contiguous() and weight.numbers.is_contiguous()
+    assert numbers.is_contiguous() and weight.numbers.is_contiguous()
+    assert scale is None or scale.is_contiguous()
     assert parts == 1 or inputs % (parts * STEP) == 0
     assert not is_blocked or BLOCK % tile.outputs == 0
     y = torch.empty(rows, outputs, dtype=dtype, device=numbers.device)
