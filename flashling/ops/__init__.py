@@ -21,6 +21,7 @@ from .rope import (
 from .route import Choice, route
 from .sample import Cut, choose, gumbel, logprobs_of, philox, pick
 from .sample.rows import Draw, Drawn, choose_rows, draw, signed
+from .step import advance, lay, places
 
 __all__ = [
     "CHUNK",
@@ -36,6 +37,7 @@ __all__ = [
     "Weight",
     "add_norm",
     "add_norm_linear",
+    "advance",
     "choose",
     "choose_rows",
     "draw",
@@ -47,6 +49,7 @@ __all__ = [
     "group_norm_gate",
     "gumbel",
     "latent_rows",
+    "lay",
     "lightning",
     "lightning_decode",
     "linear",
@@ -59,6 +62,7 @@ __all__ = [
     "op",
     "philox",
     "pick",
+    "places",
     "quantise",
     "queries_keys",
     "rotary_table",
