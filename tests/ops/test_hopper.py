@@ -18,6 +18,7 @@ from flashling.ops.mla import Documents, mla_expanded, mla_over
 
 experts: Any = import_module("flashling.ops.experts.triton")
 rows: Any = import_module("flashling.ops.experts.rows_triton")
+spread: Any = import_module("flashling.ops.experts.spread_triton")
 hopper: Any = import_module("flashling.ops.experts.hopper_triton")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BF16 = torch.bfloat16
@@ -27,29 +28,33 @@ on_hopper = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("tokens", [1, 40, 700])
+@pytest.mark.parametrize("tokens", [1, 40, 700, 1500])
 def test_tiles_cover_the_pairs_of_each_expert(tokens: int) -> None:
     chosen = Maker(BF16, DEVICE).integers(5, tokens, 2)
-    _, counts = rows.sort(chosen, 5)
-    total, *rest = hopper.tiles(counts, 2 * tokens).tolist()
+    order, counts = rows.sort(chosen, 5)
+    table, places = spread.tiles(order, counts)
+    (total, *taken), rest = table[: spread.HEAD].tolist(), table[spread.HEAD :].tolist()
     want, first = [], 0
     for expert, count in enumerate(counts.tolist()):
-        want += [(expert, a, first + count) for a in range(first, first + count, hopper.TOKENS)]
+        want += [(expert, a, first + count) for a in range(first, first + count, spread.TOKENS)]
         first += count
     found = list(zip(rest[::3], rest[1::3], rest[2::3], strict=True))
-    assert total == len(want) and found[:total] == want
+    assert total == len(want) and taken == [0, 0] and found[:total] == want
+    assert torch.equal(places[order.long()].long(), torch.arange(2 * tokens, device=DEVICE))
 
 
 @pytest.mark.parametrize("group", [None, 128])
-def test_rows_are_quantised_in_the_order_of_pairs(group: int | None) -> None:
+def test_rows_are_quantised_to_the_places_of_their_pairs(group: int | None) -> None:
     m = Maker(BF16, DEVICE)
-    x, order = m(11, 256), torch.randperm(22, device=DEVICE).int()
-    want, want_scale = quantise(x[order.long() // 2], group)
-    numbers, scale = hopper.rows_of(x, order, 2, group)
+    x, order = m(11, 256), torch.randperm(22, device=DEVICE)
+    want, want_scale = quantise(x, group)
+    (numbers, scale), own = spread.spread(x, order.argsort().int(), 2, group)
+    assert torch.equal(own[0].float(), want.float()) and torch.equal(own[1], want_scale)
+    assert torch.equal(numbers.float(), want[order // 2].float())
+    assert torch.equal(scale[:, :22].T.squeeze(1), want_scale[order // 2])
+    numbers, scale = spread.by_group(x, group)
     assert torch.equal(numbers.float(), want.float())
-    assert torch.equal(scale[:, :22].T.squeeze(1), want_scale)
-    numbers, scale = hopper.rows_of(x, None, 1, group)
-    assert torch.equal(numbers.float(), quantise(x, group)[0].float())
+    assert torch.equal(scale[:, :11].T.squeeze(1), want_scale)
 
 
 @pytest.mark.gpu
@@ -63,7 +68,7 @@ def test_experts_have_the_bits_of_the_other_kernels(tokens: int, blocks: bool) -
     x, chosen = m(tokens, 512), torch.rand(tokens, 8, device=DEVICE).topk(2, 1).indices
     weights = torch.rand(tokens, 2, device=DEVICE)
     order, counts = rows.sort(chosen, 8)
-    found = hopper.products(x, order, counts, 2, gate_up, down)
+    found, _ = hopper.products(x, order, counts, 2, gate_up, down)
     tile = experts.Many(64, 64, 128, 4, 3)
     want = experts.experts(x, weights, chosen, gate_up, down, tile=tile)
     assert torch.equal(rows.combine(found, weights, None), want)
