@@ -28,16 +28,28 @@ on_hopper = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("tokens", [1, 40, 700, 1500])
-def test_tiles_cover_the_pairs_of_each_expert(tokens: int) -> None:
+def cut(count: int, extra: int) -> list[int]:
+    """Pairs of each tile of an expert: as few tiles as can be, and of those as few wide ones."""
+    num = -(-count // (spread.TOKENS + extra))
+    sizes = [spread.TOKENS] * num
+    while sum(sizes) < count:
+        sizes[sizes.index(spread.TOKENS)] += extra
+    starts = [sum(sizes[:i]) for i in range(num)]
+    return [min(size, count - start) for size, start in zip(sizes, starts, strict=True)]
+
+
+@pytest.mark.parametrize("extra", [0, 32])
+@pytest.mark.parametrize("tokens", [1, 40, 330, 700, 1500])
+def test_tiles_cover_the_pairs_of_each_expert(tokens: int, extra: int) -> None:
     chosen = Maker(BF16, DEVICE).integers(5, tokens, 2)
     order, counts = rows.sort(chosen, 5)
-    table, places = spread.tiles(order, counts)
+    table, places = spread.tiles(order, counts, extra)
     (total, *taken), rest = table[: spread.HEAD].tolist(), table[spread.HEAD :].tolist()
     want, first = [], 0
     for expert, count in enumerate(counts.tolist()):
-        want += [(expert, a, first + count) for a in range(first, first + count, spread.TOKENS)]
-        first += count
+        for size in cut(count, extra):
+            want.append((expert, first, size))
+            first += size
     found = list(zip(rest[::3], rest[1::3], rest[2::3], strict=True))
     assert total == len(want) and taken == [0, 0] and found[:total] == want
     assert torch.equal(places[order.long()].long(), torch.arange(2 * tokens, device=DEVICE))
@@ -60,7 +72,7 @@ def test_rows_are_quantised_to_the_places_of_their_pairs(group: int | None) -> N
 @pytest.mark.gpu
 @on_hopper
 @pytest.mark.parametrize("blocks", [False, True])
-@pytest.mark.parametrize("tokens", [1, 37, 200, 1000])
+@pytest.mark.parametrize("tokens", [1, 37, 200, 500, 1000])
 def test_experts_have_the_bits_of_the_other_kernels(tokens: int, blocks: bool) -> None:
     m = Maker(BF16, DEVICE, seed=tokens)
     gate_up, down = fp8(m, 8, 512, 512, blocks=blocks), fp8(m, 8, 512, 256, blocks=blocks)

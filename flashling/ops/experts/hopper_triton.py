@@ -29,7 +29,7 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from ..device import current
 from ..linear import BLOCK, Fp8
-from .spread_triton import HEAD, TOKENS, Rows, by_group, spread, tiles
+from .spread_triton import EXTRA, HEAD, TOKENS, Rows, by_group, spread, tiles
 
 # rows of a weight that a product has, inputs of a step, and steps that lie in shared memory: 4 of
 # 48 KiB
@@ -56,12 +56,17 @@ def products(
     as of `sort` -> [T, k, D] bfloat16, not weighted; and x as `quantise` has it.
     """
     (_, width, hidden), pairs = down.shape, len(order)
-    table, places = tiles(order, counts)
+    table, places = tiles(order, counts, _extra(gate_up))
     between, found = x.new_empty(pairs, hidden), x.new_empty(len(x), k, width)
     rows, own = spread(x, places, k, gate_up.group)
     multiply(rows, gate_up, table, between, order, True)
     multiply(by_group(between, down.group), down, table, found, order, False)
     return found, own
+
+
+def _extra(weight: Fp8) -> int:
+    """Tokens that a tile may have more: the third sum of scales by block leaves no registers."""
+    return EXTRA if weight.group is None else 0
 
 
 def multiply(
@@ -80,6 +85,7 @@ def multiply(
     most = (len(table) - HEAD) // 3 * across
     _walk[(min(current().multiprocessors, most),)](
         TensorDescriptor.from_tensor(numbers, [TOKENS // 2, STEP], layout),
+        TensorDescriptor.from_tensor(numbers, [EXTRA, STEP], layout),
         TensorDescriptor.from_tensor(flat, [ROWS, STEP], layout),
         *(sizes, weight.scale, table, order, out, sizes.stride(0)),
         OUTPUTS=outputs,
@@ -93,6 +99,7 @@ def multiply(
         BLOCKED=weight.group is not None,
         LEAD=LEAD,
         DEFER=DEFER,
+        EXTRA=_extra(weight),
         num_warps=4,
         maxnreg=MEAN,
     )
@@ -101,6 +108,7 @@ def multiply(
 @gluon.jit
 def _fetch(
     x,
+    more_x,
     w,
     table,
     buffers,
@@ -110,11 +118,12 @@ def _fetch(
     OWN: gl.constexpr,
     OTHER: gl.constexpr,
     ACROSS: gl.constexpr,
+    EXTRA: gl.constexpr,
     COUNTER: gl.constexpr,
 ):
     """Take tiles until none is left; tell the other groups of each, and bring tokens and four
     pieces of weight for each of its steps, as buffers come free."""
-    x_buffers, w_buffers, s_buffers, y_buffers, places = buffers
+    x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
     full, empty, told, read, lead = bars
     PART: gl.constexpr = x.block_type.shape[0]
     ROWS: gl.constexpr = w.block_type.shape[0]
@@ -132,21 +141,28 @@ def _fetch(
         # the next one is asked for now and needed a tile later
         took = gl.atomic_add(table + COUNTER + lane, lane * 0 + 1, lane == 0, sem="relaxed")
         at = table + BEFORE + 3 * (item // ACROSS)
-        expert, first, block = gl.load(at), gl.load(at + 1), item % ACROSS
-        count = gl.load(at + 2) - first
+        expert, first, count = gl.load(at), gl.load(at + 1), gl.load(at + 2)
+        block = item % ACROSS
         j = tile % STAGES
         mbarrier.wait(read.index(j), (tile // STAGES & 1) ^ 1)
         facts = gl.where(four == 0, expert, gl.where(four == 1, first, block))
         places.index(j).store(gl.where(four == 3, count, facts))
         mbarrier.arrive(told.index(j), count=1)
         row = expert * OUTPUTS + block * (2 * OWN)
-        is_wide = count > PART
+        is_wide, is_wider = count > PART, count > 2 * PART
+        tokens = gl.where(is_wider, 2 * PART + EXTRA, gl.where(is_wide, 2 * PART, PART))
         for k in range(0, INPUTS, STEP):
             i = step % STAGES
             bar = full.index(i)
             mbarrier.wait(empty.index(i), (step // STAGES & 1) ^ 1)
-            mbarrier.expect(bar, (2 * PART + 4 * ROWS) * STEP, is_wide)
-            mbarrier.expect(bar, (PART + 4 * ROWS) * STEP, count <= PART)
+            mbarrier.expect(bar, (PART + 4 * ROWS) * STEP, tokens == PART)
+            mbarrier.expect(bar, (2 * PART + 4 * ROWS) * STEP, tokens == 2 * PART)
+            if EXTRA > 0:
+                size: gl.constexpr = (2 * PART + EXTRA + 4 * ROWS) * STEP
+                mbarrier.expect(bar, size, is_wider)
+                place = first + 2 * PART
+                buffer = e_buffers.index(i)
+                tma.async_copy_global_to_shared(more_x, [place, k], bar, buffer, is_wider)
             buffer = x_buffers.index(i).slice(0, PART)
             tma.async_copy_global_to_shared(x, [first, k], bar, buffer)
             buffer = x_buffers.index(i).slice(PART, PART)
@@ -174,36 +190,50 @@ def _sums(
     LEAD: gl.constexpr,
     DEFER: gl.constexpr,
     TOKENS: gl.constexpr,
+    EXTRA: gl.constexpr,
     WHICH: gl.constexpr,
 ):
-    """Two sums [64, TOKENS] over all inputs."""
-    x_buffers, w_buffers, s_buffers, y_buffers, places = buffers
+    """Two sums [64, TOKENS] over all inputs, and two [64, EXTRA] of the tokens after those."""
+    x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
     full, empty, told, read, lead = bars
     STAGES: gl.constexpr = x_buffers.type.shape[0]
     ROWS: gl.constexpr = w_buffers.type.shape[1]
     LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, TOKENS, 32])
+    MORE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, max(EXTRA, 8), 32])
     a = gl.zeros((ROWS, TOKENS), gl.float32, layout=LAYOUT)
     b = gl.zeros((ROWS, TOKENS), gl.float32, layout=LAYOUT)
+    c = gl.zeros((ROWS, max(EXTRA, 8)), gl.float32, layout=MORE)
+    d = gl.zeros((ROWS, max(EXTRA, 8)), gl.float32, layout=MORE)
     for k in range(STEPS):
         i = step % STAGES
         mbarrier.wait(full.index(i), step // STAGES & 1)
         x = x_buffers.index(i).slice(0, TOKENS).permute((1, 0))
-        a = warpgroup_mma(w_buffers.index(i * 4 + 2 * WHICH), x, a, is_async=True)
-        b = warpgroup_mma(w_buffers.index(i * 4 + 2 * WHICH + 1), x, b, is_async=True)
-        if DEFER:
+        first, second = w_buffers.index(i * 4 + 2 * WHICH), w_buffers.index(i * 4 + 2 * WHICH + 1)
+        a = warpgroup_mma(first, x, a, is_async=True)
+        if EXTRA > 0:
+            more = e_buffers.index(i).permute((1, 0))
+            c = warpgroup_mma(first, more, c, is_async=True)
+            b = warpgroup_mma(second, x, b, is_async=True)
+            d = warpgroup_mma(second, more, d, is_async=True)
             # the products of the step before have ended
-            a, b = warpgroup_mma_wait(num_outstanding=2, deps=(a, b))
+            a, b, c, d = warpgroup_mma_wait(num_outstanding=4 * DEFER, deps=(a, b, c, d))
+        else:
+            b = warpgroup_mma(second, x, b, is_async=True)
+            a, b = warpgroup_mma_wait(num_outstanding=2 * DEFER, deps=(a, b))
+        if DEFER:
             mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1, pred=k > 0)
         else:
-            a, b = warpgroup_mma_wait(num_outstanding=0, deps=(a, b))
             mbarrier.arrive(empty.index(i), count=1)
         if LEAD > 0 and WHICH == 0:
             mbarrier.arrive(lead, count=1, pred=k == LEAD - 1)
         step += 1
     if DEFER:
-        a, b = warpgroup_mma_wait(num_outstanding=0, deps=(a, b))
+        if EXTRA > 0:
+            a, b, c, d = warpgroup_mma_wait(num_outstanding=0, deps=(a, b, c, d))
+        else:
+            a, b = warpgroup_mma_wait(num_outstanding=0, deps=(a, b))
         mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1)
-    return a, b, step
+    return a, b, c, d, step
 
 
 @gluon.jit
@@ -222,7 +252,7 @@ def _scaled_sums(
 ):
     """As `_sums`, each step's products scaled; sizes: of the tokens, those of the next group
     `sizes_row` further; a_scales, b_scales: of the two weights' first blocks."""
-    x_buffers, w_buffers, s_buffers, y_buffers, places = buffers
+    x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
     full, empty, told, read, lead = bars
     STAGES: gl.constexpr = x_buffers.type.shape[0]
     ROWS: gl.constexpr = w_buffers.type.shape[1]
@@ -262,13 +292,56 @@ def _scaled_sums(
 
 
 @gluon.jit
-def _lay(y, out, pair, is_own, column, WIDTH: gl.constexpr, FLAT: gl.constexpr, buffer):
-    """Rows y [64, TOKENS], by way of a buffer [TOKENS, 64], to columns `column` and on of the rows
-    [., WIDTH] of `pair`."""
-    buffer.permute((1, 0)).store(y.to(gl.bfloat16))
-    r = column + gl.arange(0, y.shape[0], layout=gl.SliceLayout(0, FLAT))
-    at = out + pair.to(gl.int64)[:, None] * WIDTH + r[None, :]
-    gl.store(at, buffer.load(FLAT), is_own[:, None])
+def _lay(y, out, pair, column, WIDTH: gl.constexpr, FLAT: gl.constexpr, buffer):
+    """Rows y [64, N], by way of a buffer [tokens, 64], to columns `column` and on of the rows
+    [., WIDTH] of `pair`, none if that is -1."""
+    N: gl.constexpr = y.shape[1]
+    if buffer.shape[0] < N:
+        first, second = y.reshape((y.shape[0], 2, N // 2)).permute((0, 2, 1)).split()
+        first_pair, second_pair = pair.reshape((2, N // 2)).permute((1, 0)).split()
+        _lay(first, out, first_pair, column, WIDTH, FLAT, buffer)
+        _lay(second, out, second_pair, column, WIDTH, FLAT, buffer)
+    else:
+        own = buffer.slice(0, N)
+        own.permute((1, 0)).store(y.to(gl.bfloat16))
+        r = column + gl.arange(0, y.shape[0], layout=gl.SliceLayout(0, FLAT))
+        pair = gl.convert_layout(pair, gl.SliceLayout(1, FLAT), assert_trivial=True)
+        at = out + pair.to(gl.int64)[:, None] * WIDTH + r[None, :]
+        gl.store(at, own.load(FLAT), (pair >= 0)[:, None])
+
+
+@gluon.jit
+def _pairs(order, first, count, GATED: gl.constexpr, FLAT: gl.constexpr, N: gl.constexpr):
+    """Where the results of N tokens go, of which `count` are there: -1 for others."""
+    token = gl.arange(0, N, layout=gl.SliceLayout(1, FLAT))
+    if GATED:
+        found = gl.where(token < count, first + token, -1)
+    else:
+        found = gl.load(order + first + token, token < count, -1)
+    return found
+
+
+@gluon.jit
+def _end(
+    a,
+    b,
+    out,
+    pair,
+    column,
+    WIDTH: gl.constexpr,
+    OTHER: gl.constexpr,
+    GATED: gl.constexpr,
+    FLAT: gl.constexpr,
+    buffer,
+):
+    """What two sums become, to where it goes."""
+    if GATED:
+        gate, up = a.to(gl.bfloat16).to(gl.float32), b.to(gl.bfloat16).to(gl.float32)
+        silu = (gate / (1.0 + gl.exp(-gate))).to(gl.bfloat16).to(gl.float32)
+        _lay(silu * up, out, pair, column, WIDTH, FLAT, buffer)
+    else:
+        _lay(a, out, pair, column, WIDTH, FLAT, buffer)
+        _lay(b, out, pair, column + OTHER, WIDTH, FLAT, buffer)
 
 
 @gluon.jit
@@ -289,12 +362,13 @@ def _tile(
     LEAD: gl.constexpr,
     DEFER: gl.constexpr,
     TOKENS: gl.constexpr,
+    EXTRA: gl.constexpr,
     WHICH: gl.constexpr,
 ):
-    """One group's half of a tile whose tokens are at most so many."""
+    """One group's half of a tile of TOKENS and EXTRA tokens at most."""
     expert, first, block, count = place
     sizes, sizes_row, scale, order, out = tensors
-    x_buffers, w_buffers, s_buffers, y_buffers, places = buffers
+    x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
     full, empty, told, read, lead = bars
     STEP: gl.constexpr = 128
     G: gl.constexpr = INPUTS // STEP
@@ -303,12 +377,9 @@ def _tile(
     FLAT: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [4, 1], [1, 0])
     column = block * (2 * OWN) + WHICH * OWN
     row = expert * OUTPUTS + column
+    buffer = y_buffers.index(WHICH)
     # all that the end needs is asked for before the sums
-    token = gl.arange(0, TOKENS, layout=gl.SliceLayout(1, FLAT))
-    is_own = token < count
-    pair = first + token
-    if not GATED:
-        pair = gl.load(order + pair, is_own, 0)
+    pair = _pairs(order, first, count, GATED, FLAT, TOKENS)
     if BLOCKED:
         a_scales, b_scales = scale + row // STEP * G, scale + (row + OTHER) // STEP * G
         if LEAD > 0 and WHICH == 1:
@@ -326,24 +397,32 @@ def _tile(
             TOKENS,
             WHICH,
         )
+        _end(a, b, out, pair, column, WIDTH, OTHER, GATED, FLAT, buffer)
     else:
         # tokens after the last one have any scale, and are not written
-        size = gl.load(sizes + first + gl.arange(0, TOKENS, layout=gl.SliceLayout(0, LAYOUT)))
+        token = sizes + first
+        size = gl.load(token + gl.arange(0, TOKENS, layout=gl.SliceLayout(0, LAYOUT)))
         r = gl.arange(0, 64, layout=gl.SliceLayout(1, LAYOUT))
         a_scale, b_scale = gl.load(scale + row + r), gl.load(scale + row + OTHER + r)
+        if EXTRA > 0:
+            MORE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, EXTRA, 32])
+            more = gl.arange(0, EXTRA, layout=gl.SliceLayout(0, MORE))
+            more_size = gl.load(token + TOKENS + more)
+            after = first + TOKENS
+            more_pair = _pairs(order, after, count - TOKENS, GATED, FLAT, EXTRA)
         if LEAD > 0 and WHICH == 1:
             mbarrier.wait(lead, tile & 1)
-        a, b, step = _sums(step, buffers, bars, G, LEAD, DEFER, TOKENS, WHICH)
+        a, b, c, d, step = _sums(step, buffers, bars, G, LEAD, DEFER, TOKENS, EXTRA, WHICH)
         a = a * size[None, :] * a_scale[:, None]
         b = b * size[None, :] * b_scale[:, None]
-    buffer = y_buffers.index(WHICH).slice(0, TOKENS)
-    if GATED:
-        gate, up = a.to(gl.bfloat16).to(gl.float32), b.to(gl.bfloat16).to(gl.float32)
-        silu = (gate / (1.0 + gl.exp(-gate))).to(gl.bfloat16).to(gl.float32)
-        _lay(silu * up, out, pair, is_own, column, WIDTH, FLAT, buffer)
-    else:
-        _lay(a, out, pair, is_own, column, WIDTH, FLAT, buffer)
-        _lay(b, out, pair, is_own, column + OTHER, WIDTH, FLAT, buffer)
+        _end(a, b, out, pair, column, WIDTH, OTHER, GATED, FLAT, buffer)
+        if EXTRA > 0:
+            # the rows of the narrow product lie in the same threads
+            a_scale = gl.convert_layout(a_scale, gl.SliceLayout(1, MORE), assert_trivial=True)
+            b_scale = gl.convert_layout(b_scale, gl.SliceLayout(1, MORE), assert_trivial=True)
+            c = c * more_size[None, :] * a_scale[:, None]
+            d = d * more_size[None, :] * b_scale[:, None]
+            _end(c, d, out, more_pair, column, WIDTH, OTHER, GATED, FLAT, buffer)
     return step
 
 
@@ -361,10 +440,11 @@ def _compute(
     BLOCKED: gl.constexpr,
     LEAD: gl.constexpr,
     DEFER: gl.constexpr,
+    EXTRA: gl.constexpr,
     WHICH: gl.constexpr,
 ):
     """One group's half of every tile that `_fetch` tells of."""
-    x_buffers, w_buffers, s_buffers, y_buffers, places = buffers
+    x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
     full, empty, told, read, lead = bars
     TOKENS: gl.constexpr = x_buffers.type.shape[1]
     STAGES: gl.constexpr = x_buffers.type.shape[0]
@@ -382,8 +462,7 @@ def _compute(
         first = gl.sum(gl.where(four == 1, place, 0), 0)
         block = gl.sum(gl.where(four == 2, place, 0), 0)
         count = gl.sum(gl.where(four == 3, place, 0), 0)
-        # an expert's last tokens often fill no more than half of a tile
-        if count > TOKENS // 2:
+        if EXTRA > 0 and count > TOKENS:
             step = _tile(
                 step,
                 tile,
@@ -401,8 +480,31 @@ def _compute(
                 LEAD,
                 DEFER,
                 TOKENS,
+                EXTRA,
                 WHICH,
             )
+        elif count > TOKENS // 2:
+            step = _tile(
+                step,
+                tile,
+                (expert, first, block, count),
+                buffers,
+                bars,
+                tensors,
+                OUTPUTS,
+                INPUTS,
+                WIDTH,
+                OWN,
+                OTHER,
+                GATED,
+                BLOCKED,
+                LEAD,
+                DEFER,
+                TOKENS,
+                0,
+                WHICH,
+            )
+        # an expert's last tokens often fill no more than half of a tile
         elif count > 0:
             step = _tile(
                 step,
@@ -421,6 +523,7 @@ def _compute(
                 LEAD,
                 DEFER,
                 TOKENS // 2,
+                0,
                 WHICH,
             )
         tile += 1
@@ -429,6 +532,7 @@ def _compute(
 @gluon.jit(do_not_specialize=["sizes_row"])
 def _walk(
     x,
+    more_x,
     w,
     sizes,
     scale,
@@ -447,6 +551,7 @@ def _walk(
     BLOCKED: gl.constexpr,
     LEAD: gl.constexpr,
     DEFER: gl.constexpr,
+    EXTRA: gl.constexpr,
 ):
     """Each program takes tile after tile."""
     TOKENS: gl.constexpr = 2 * x.block_type.shape[0]
@@ -455,11 +560,16 @@ def _walk(
     x_buffers = gl.allocate_shared_memory(gl.float8e4nv, [STAGES, TOKENS, STEP], x.layout)
     w_buffers = gl.allocate_shared_memory(gl.float8e4nv, [4 * STAGES, ROWS, STEP], w.layout)
     # each group's results, tokens by rows of a weight
-    FLAT: gl.constexpr = gl.NVMMASharedLayout.get_default_for([TOKENS, ROWS], gl.bfloat16)
-    y_buffers = gl.allocate_shared_memory(gl.bfloat16, [2, TOKENS, ROWS], FLAT)
-    # the scales of a step's tokens, for each group and each of its sums
+    PART: gl.constexpr = TOKENS // 2 if EXTRA else TOKENS
+    FLAT: gl.constexpr = gl.NVMMASharedLayout.get_default_for([PART, ROWS], gl.bfloat16)
+    y_buffers = gl.allocate_shared_memory(gl.bfloat16, [2, PART, ROWS], FLAT)
     LINE: gl.constexpr = gl.SwizzledSharedLayout(1, 1, 1, [0])
-    s_buffers = gl.allocate_shared_memory(gl.float32, [4, TOKENS], LINE)
+    e_buffers, s_buffers = x_buffers, x_buffers
+    if EXTRA:
+        e_buffers = gl.allocate_shared_memory(gl.float8e4nv, [STAGES, EXTRA, STEP], x.layout)
+    if BLOCKED:
+        # the scales of a step's tokens, for each group and each of its sums
+        s_buffers = gl.allocate_shared_memory(gl.float32, [4, TOKENS], LINE)
     # which tiles the program has: expert, first pair, block of rows, number of tokens
     places = gl.allocate_shared_memory(gl.int32, [STAGES, 4], LINE)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
@@ -475,7 +585,7 @@ def _walk(
         mbarrier.init(empty.index(i), count=2)
         mbarrier.init(read.index(i), count=2)
     fence_async_shared()
-    buffers = x_buffers, w_buffers, s_buffers, y_buffers, places
+    buffers = x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places
     bars = full, empty, told, read, lead
     tensors = sizes, sizes_row, scale, order, out
     gl.warp_specialize(
@@ -495,6 +605,7 @@ def _walk(
                     BLOCKED,
                     LEAD,
                     DEFER,
+                    EXTRA,
                     0,
                 ),
             ),
@@ -513,6 +624,7 @@ def _walk(
                     BLOCKED,
                     LEAD,
                     DEFER,
+                    EXTRA,
                     1,
                 ),
             ),
@@ -520,6 +632,7 @@ def _walk(
                 _fetch,
                 (
                     x,
+                    more_x,
                     w,
                     table,
                     buffers,
@@ -529,6 +642,7 @@ def _walk(
                     OWN,
                     OTHER,
                     ACROSS,
+                    EXTRA,
                     1 if GATED else 2,
                 ),
             ),

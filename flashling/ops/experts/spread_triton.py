@@ -17,30 +17,32 @@ from ..linear import FLOAT8
 from ..linear.triton import _quantised
 from ..overlap import OVERLAP, wait_for_inputs
 
-# tokens of a tile; what of a table comes before its tiles
-TOKENS, HEAD = 128, 3
+# tokens of a tile, and those that it may have more; what of a table comes before its tiles
+TOKENS, EXTRA, HEAD = 128, 32, 3
 # pairs whose places a program tells, numbers that one quantises
 PLACES, QUANTISED = 1024, 4096
 
 Rows = tuple[Tensor, Tensor]
 
 
-def tiles(order: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def tiles(order: Tensor, counts: Tensor, extra: int) -> tuple[Tensor, Tensor]:
     """Of sorted pairs, `order` [P] and counts [E] as of `sort`: the table of their tiles
     [3 + 3 n] int32, and the place of each pair in the order [P] int32.
 
     The table has how many tiles there are, two zeros that count those taken, and of each tile
-    its expert, its first pair and the end of the expert's.
+    its expert, its first pair and its number of pairs: TOKENS, `extra` more if that saves a
+    tile, or fewer for the last of an expert.
     """
     num, pairs = len(counts), len(order)
     most = min(num, pairs)
-    most += (pairs - most) // TOKENS
+    most += (pairs - most) // (TOKENS + extra)
     table = torch.empty(HEAD + 3 * most, dtype=torch.int32, device=counts.device)
     places = torch.empty_like(order)
     _tiles[(max(num, triton.cdiv(pairs, PLACES)),)](
         *(order, counts, table, places, num, pairs),
         PADDED=triton.next_power_of_2(num),
         TOKENS=TOKENS,
+        EXTRA=extra,
         HEAD=HEAD,
         PLACES=PLACES,
         num_warps=4,
@@ -71,7 +73,7 @@ def by_group(x: Tensor, group: int | None) -> Rows:
 def _room(rows: int, x: Tensor, group: int | None) -> Rows:
     numbers = torch.empty(rows, x.shape[1], dtype=FLOAT8, device=x.device)
     # a tile that begins with the last pair reads on
-    length = rows + TOKENS
+    length = rows + TOKENS + EXTRA
     scale = torch.empty(x.shape[1] // (group or x.shape[1]), length, device=x.device)
     return numbers, scale
 
@@ -113,6 +115,7 @@ def _tiles(
     pairs,
     PADDED: tl.constexpr,
     TOKENS: tl.constexpr,
+    EXTRA: tl.constexpr,
     HEAD: tl.constexpr,
     PLACES: tl.constexpr,
 ):
@@ -126,14 +129,17 @@ def _tiles(
         count = tl.load(counts + e, mask=e < NUM, other=0)
         own = tl.sum(tl.where(e == expert, count, 0), 0)
         first = tl.sum(tl.where(e < expert, count, 0), 0)
-        tile = tl.sum(tl.where(e < expert, (count + TOKENS - 1) // TOKENS, 0), 0)
-        end = first + own
+        num = (count + TOKENS + EXTRA - 1) // (TOKENS + EXTRA)
+        tile = tl.sum(tl.where(e < expert, num, 0), 0)
+        end, left = first + own, own - TOKENS * tl.sum(tl.where(e == expert, num, 0), 0)
         while first < end:
+            size = TOKENS + (EXTRA if left > 0 else 0)
             at = table + HEAD + 3 * tile
             tl.store(at, expert)
             tl.store(at + 1, first)
-            tl.store(at + 2, end)
-            first += TOKENS
+            tl.store(at + 2, tl.minimum(size, end - first))
+            first += size
+            left -= EXTRA
             tile += 1
         if expert == NUM - 1:
             tl.store(table, tile)

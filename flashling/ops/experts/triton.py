@@ -370,9 +370,7 @@ def _is_one_more(tokens: int, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
     )
 
 
-def _shared(
-    x: Tensor, rows: Sequence[Tensor], shared: Shared, group: int | None
-) -> Tensor | None:
+def _shared(x: Tensor, rows: Sequence[Tensor], shared: Shared, group: int | None) -> Tensor | None:
     """The shared expert's part of x, whose quantised rows are at hand."""
     if shared is None:
         return None
