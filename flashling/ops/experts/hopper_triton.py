@@ -78,11 +78,7 @@ def multiply(
     (numbers, sizes), (num, outputs, inputs) = rows, weight.shape
     flat = weight.numbers.view(num * outputs, inputs)
     layout = gl.NVMMASharedLayout.get_default_for([ROWS, STEP], gl.float8e4nv)
-    # a gate's row and the same of up, or rows that follow each other
-    own, other = (ROWS, outputs // 2) if is_gate_up else (2 * ROWS, ROWS)
-    width = outputs // 2 if is_gate_up else outputs
-    across = width // (2 * own)
-    most = (len(table) - HEAD) // 3 * across
+    most = (len(table) - HEAD) // 3 * (outputs // (4 * ROWS))
     _walk[(min(current().multiprocessors, most),)](
         TensorDescriptor.from_tensor(numbers, [TOKENS // 2, STEP], layout),
         TensorDescriptor.from_tensor(numbers, [EXTRA, STEP], layout),
@@ -90,10 +86,6 @@ def multiply(
         *(sizes, weight.scale, table, order, out, sizes.stride(0)),
         OUTPUTS=outputs,
         INPUTS=inputs,
-        WIDTH=width,
-        OWN=own,
-        OTHER=other,
-        ACROSS=across,
         STAGES=STAGES,
         GATED=is_gate_up,
         BLOCKED=weight.group is not None,
@@ -115,11 +107,8 @@ def _fetch(
     bars,
     OUTPUTS: gl.constexpr,
     INPUTS: gl.constexpr,
-    OWN: gl.constexpr,
-    OTHER: gl.constexpr,
-    ACROSS: gl.constexpr,
+    GATED: gl.constexpr,
     EXTRA: gl.constexpr,
-    COUNTER: gl.constexpr,
 ):
     """Take tiles until none is left; tell the other groups of each, and bring tokens and four
     pieces of weight for each of its steps, as buffers come free."""
@@ -129,6 +118,10 @@ def _fetch(
     ROWS: gl.constexpr = w.block_type.shape[0]
     STEP: gl.constexpr = x.block_type.shape[1]
     STAGES: gl.constexpr = x_buffers.type.shape[0]
+    # pieces of a tile: a gate's rows and the same of up, or rows that follow each other
+    OWN: gl.constexpr = ROWS if GATED else 2 * ROWS
+    OTHER: gl.constexpr = OUTPUTS // 2 if GATED else ROWS
+    ACROSS: gl.constexpr = OUTPUTS // (4 * ROWS)
     LANES: gl.constexpr = gl.BlockedLayout([1], [32], [1], [0])
     lane = gl.arange(0, 32, layout=LANES)
     FOUR: gl.constexpr = gl.BlockedLayout([4], [32], [1], [0])
@@ -139,7 +132,9 @@ def _fetch(
     step = 0
     while item < items:
         # the next one is asked for now and needed a tile later
-        took = gl.atomic_add(table + COUNTER + lane, lane * 0 + 1, lane == 0, sem="relaxed")
+        took = gl.atomic_add(
+            table + (1 if GATED else 2) + lane, lane * 0 + 1, lane == 0, sem="relaxed"
+        )
         at = table + BEFORE + 3 * (item // ACROSS)
         expert, first, count = gl.load(at), gl.load(at + 1), gl.load(at + 2)
         block = item % ACROSS
@@ -354,9 +349,6 @@ def _tile(
     tensors,
     OUTPUTS: gl.constexpr,
     INPUTS: gl.constexpr,
-    WIDTH: gl.constexpr,
-    OWN: gl.constexpr,
-    OTHER: gl.constexpr,
     GATED: gl.constexpr,
     BLOCKED: gl.constexpr,
     LEAD: gl.constexpr,
@@ -370,7 +362,11 @@ def _tile(
     sizes, sizes_row, scale, order, out = tensors
     x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
     full, empty, told, read, lead = bars
-    STEP: gl.constexpr = 128
+    ROWS: gl.constexpr = w_buffers.type.shape[1]
+    STEP: gl.constexpr = w_buffers.type.shape[2]
+    OWN: gl.constexpr = ROWS if GATED else 2 * ROWS
+    OTHER: gl.constexpr = OUTPUTS // 2 if GATED else ROWS
+    WIDTH: gl.constexpr = OUTPUTS // 2 if GATED else OUTPUTS
     G: gl.constexpr = INPUTS // STEP
     LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, TOKENS, 32])
     # eight threads write the 128 bytes of a token
@@ -402,7 +398,7 @@ def _tile(
         # tokens after the last one have any scale, and are not written
         token = sizes + first
         size = gl.load(token + gl.arange(0, TOKENS, layout=gl.SliceLayout(0, LAYOUT)))
-        r = gl.arange(0, 64, layout=gl.SliceLayout(1, LAYOUT))
+        r = gl.arange(0, ROWS, layout=gl.SliceLayout(1, LAYOUT))
         a_scale, b_scale = gl.load(scale + row + r), gl.load(scale + row + OTHER + r)
         if EXTRA > 0:
             MORE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, EXTRA, 32])
@@ -433,9 +429,6 @@ def _compute(
     bars,
     OUTPUTS: gl.constexpr,
     INPUTS: gl.constexpr,
-    WIDTH: gl.constexpr,
-    OWN: gl.constexpr,
-    OTHER: gl.constexpr,
     GATED: gl.constexpr,
     BLOCKED: gl.constexpr,
     LEAD: gl.constexpr,
@@ -446,7 +439,7 @@ def _compute(
     """One group's half of every tile that `_fetch` tells of."""
     x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
     full, empty, told, read, lead = bars
-    TOKENS: gl.constexpr = x_buffers.type.shape[1]
+    HALF: gl.constexpr = x_buffers.type.shape[1] // 2
     STAGES: gl.constexpr = x_buffers.type.shape[0]
     FOUR: gl.constexpr = gl.BlockedLayout([4], [32], [4], [0])
     four = gl.arange(0, 4, layout=FOUR)
@@ -462,70 +455,26 @@ def _compute(
         first = gl.sum(gl.where(four == 1, place, 0), 0)
         block = gl.sum(gl.where(four == 2, place, 0), 0)
         count = gl.sum(gl.where(four == 3, place, 0), 0)
-        if EXTRA > 0 and count > TOKENS:
-            step = _tile(
-                step,
-                tile,
-                (expert, first, block, count),
-                buffers,
-                bars,
-                tensors,
-                OUTPUTS,
-                INPUTS,
-                WIDTH,
-                OWN,
-                OTHER,
-                GATED,
-                BLOCKED,
-                LEAD,
-                DEFER,
-                TOKENS,
-                EXTRA,
-                WHICH,
-            )
-        elif count > TOKENS // 2:
-            step = _tile(
-                step,
-                tile,
-                (expert, first, block, count),
-                buffers,
-                bars,
-                tensors,
-                OUTPUTS,
-                INPUTS,
-                WIDTH,
-                OWN,
-                OTHER,
-                GATED,
-                BLOCKED,
-                LEAD,
-                DEFER,
-                TOKENS,
-                0,
-                WHICH,
-            )
         # an expert's last tokens often fill no more than half of a tile
-        elif count > 0:
-            step = _tile(
-                step,
-                tile,
-                (expert, first, block, count),
-                buffers,
-                bars,
-                tensors,
-                OUTPUTS,
-                INPUTS,
-                WIDTH,
-                OWN,
-                OTHER,
-                GATED,
-                BLOCKED,
-                LEAD,
-                DEFER,
-                TOKENS // 2,
-                0,
-                WHICH,
-            )
+        for halves in gl.static_range(3 if EXTRA else 2):
+            if (count > halves * HALF) & (count <= (halves + 1) * HALF):
+                step = _tile(
+                    step,
+                    tile,
+                    (expert, first, block, count),
+                    buffers,
+                    bars,
+                    tensors,
+                    OUTPUTS,
+                    INPUTS,
+                    GATED,
+                    BLOCKED,
+                    LEAD,
+                    DEFER,
+                    2 * HALF if halves > 0 else HALF,
+                    EXTRA if halves > 1 else 0,
+                    WHICH,
+                )
         tile += 1
 
 
@@ -542,10 +491,6 @@ def _walk(
     sizes_row,
     OUTPUTS: gl.constexpr,
     INPUTS: gl.constexpr,
-    WIDTH: gl.constexpr,
-    OWN: gl.constexpr,
-    OTHER: gl.constexpr,
-    ACROSS: gl.constexpr,
     STAGES: gl.constexpr,
     GATED: gl.constexpr,
     BLOCKED: gl.constexpr,
@@ -598,9 +543,6 @@ def _walk(
                     bars,
                     OUTPUTS,
                     INPUTS,
-                    WIDTH,
-                    OWN,
-                    OTHER,
                     GATED,
                     BLOCKED,
                     LEAD,
@@ -617,9 +559,6 @@ def _walk(
                     bars,
                     OUTPUTS,
                     INPUTS,
-                    WIDTH,
-                    OWN,
-                    OTHER,
                     GATED,
                     BLOCKED,
                     LEAD,
@@ -639,11 +578,8 @@ def _walk(
                     bars,
                     OUTPUTS,
                     INPUTS,
-                    OWN,
-                    OTHER,
-                    ACROSS,
+                    GATED,
                     EXTRA,
-                    1 if GATED else 2,
                 ),
             ),
         ],
