@@ -11,6 +11,7 @@ each tile of a weight meets the tokens of its expert on the tensor cores (`many_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -330,8 +331,7 @@ def _many(
         from . import hopper_triton as hopper
 
         if hopper.fits(gate_up, down):
-            found = hopper.products(x, *sort(chosen, num), k, gate_up, down)
-            rows = list(quantise(x, gate_up.group))
+            found, rows = hopper.products(x, *sort(chosen, num), k, gate_up, down)
             return combine(found, weights, _shared(x, rows, shared, gate_up.group))
     inside = _is_one_more(tokens, gate_up, down, shared)
     first, second = shared if shared and inside else (gate_up, down)
@@ -370,7 +370,7 @@ def _is_one_more(tokens: int, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
     )
 
 
-def _shared(x: Tensor, rows: list[Tensor], shared: Shared, group: int | None) -> Tensor | None:
+def _shared(x: Tensor, rows: Sequence[Tensor], shared: Shared, group: int | None) -> Tensor | None:
     """The shared expert's part of x, whose quantised rows are at hand."""
     if shared is None:
         return None
@@ -378,5 +378,6 @@ def _shared(x: Tensor, rows: list[Tensor], shared: Shared, group: int | None) ->
     if not all(isinstance(w, Fp8) and w.group == group for w in shared):
         return linear(swiglu_op(linear(x, first)), second)
     assert isinstance(first, Fp8) and isinstance(second, Fp8)
-    hidden = swiglu_quantised(product(*rows, first, x.dtype), group)
+    numbers, scale = rows
+    hidden = swiglu_quantised(product(numbers, scale, first, x.dtype), group)
     return product(*hidden, second, x.dtype)
