@@ -1,11 +1,11 @@
 """Routed experts of many tokens on Hopper: their two products as one walk over tiles.
 
-Every multiprocessor has one program, which walks over tiles of 128 tokens of an expert by 256 rows
-of its weight. One group of warps copies, two multiply: each holds the sums of half of the rows, so
-that where scales come in blocks one group scales a part of a sum while the other has the tensor
-cores. Triton's own pipeline waits there, and its copies of single rows are slower than those of
-blocks. Written in Gluon, which names layouts, barriers and copies; sums are in the order of
-`triton.py`'s kernels and give the same bits.
+Every multiprocessor has one program, which takes tile after tile of 128 tokens of an expert (160
+where that saves a tile) by 256 rows of its weight. One group of warps copies, two multiply: each
+holds the sums of half of the rows, so that where scales come in blocks one group scales a part of a
+sum while the other has the tensor cores. Triton's own pipeline waits there, and its copies of
+single rows are slower than those of blocks. Written in Gluon, which names layouts, barriers and
+copies; sums are in the order of `triton.py`'s kernels and give the same bits.
 """
 
 # a kernel's language has no types, and a launch takes more than its parameters
@@ -35,8 +35,6 @@ from .spread_triton import EXTRA, HEAD, TOKENS, Rows, by_group, spread, tiles
 # 48 KiB
 ROWS, STEP = 64, BLOCK
 STAGES = 4
-# steps by which the first group is ahead of the second, whether products go on during the wait
-LEAD, DEFER = 0, True
 # registers of a thread that multiplies and of one that copies; 3 groups of 128 share 65,536
 MULTIPLIES, COPIES = gl.constexpr(240), gl.constexpr(24)
 MEAN = 168
@@ -89,8 +87,6 @@ def multiply(
         STAGES=STAGES,
         GATED=is_gate_up,
         BLOCKED=weight.group is not None,
-        LEAD=LEAD,
-        DEFER=DEFER,
         EXTRA=_extra(weight),
         num_warps=4,
         maxnreg=MEAN,
@@ -113,7 +109,7 @@ def _fetch(
     """Take tiles until none is left; tell the other groups of each, and bring tokens and four
     pieces of weight for each of its steps, as buffers come free."""
     x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
-    full, empty, told, read, lead = bars
+    full, empty, told, read = bars
     PART: gl.constexpr = x.block_type.shape[0]
     ROWS: gl.constexpr = w.block_type.shape[0]
     STEP: gl.constexpr = x.block_type.shape[1]
@@ -182,15 +178,13 @@ def _sums(
     buffers,
     bars,
     STEPS: gl.constexpr,
-    LEAD: gl.constexpr,
-    DEFER: gl.constexpr,
     TOKENS: gl.constexpr,
     EXTRA: gl.constexpr,
     WHICH: gl.constexpr,
 ):
     """Two sums [64, TOKENS] over all inputs, and two [64, EXTRA] of the tokens after those."""
     x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
-    full, empty, told, read, lead = bars
+    full, empty, told, read = bars
     STAGES: gl.constexpr = x_buffers.type.shape[0]
     ROWS: gl.constexpr = w_buffers.type.shape[1]
     LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, TOKENS, 32])
@@ -210,24 +204,12 @@ def _sums(
             c = warpgroup_mma(first, more, c, is_async=True)
             b = warpgroup_mma(second, x, b, is_async=True)
             d = warpgroup_mma(second, more, d, is_async=True)
-            # the products of the step before have ended
-            a, b, c, d = warpgroup_mma_wait(num_outstanding=4 * DEFER, deps=(a, b, c, d))
-        else:
-            b = warpgroup_mma(second, x, b, is_async=True)
-            a, b = warpgroup_mma_wait(num_outstanding=2 * DEFER, deps=(a, b))
-        if DEFER:
-            mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1, pred=k > 0)
-        else:
-            mbarrier.arrive(empty.index(i), count=1)
-        if LEAD > 0 and WHICH == 0:
-            mbarrier.arrive(lead, count=1, pred=k == LEAD - 1)
-        step += 1
-    if DEFER:
-        if EXTRA > 0:
             a, b, c, d = warpgroup_mma_wait(num_outstanding=0, deps=(a, b, c, d))
         else:
+            b = warpgroup_mma(second, x, b, is_async=True)
             a, b = warpgroup_mma_wait(num_outstanding=0, deps=(a, b))
-        mbarrier.arrive(empty.index((step + STAGES - 1) % STAGES), count=1)
+        mbarrier.arrive(empty.index(i), count=1)
+        step += 1
     return a, b, c, d, step
 
 
@@ -241,14 +223,13 @@ def _scaled_sums(
     a_scales,
     b_scales,
     STEPS: gl.constexpr,
-    LEAD: gl.constexpr,
     TOKENS: gl.constexpr,
     WHICH: gl.constexpr,
 ):
     """As `_sums`, each step's products scaled; sizes: of the tokens, those of the next group
     `sizes_row` further; a_scales, b_scales: of the two weights' first blocks."""
     x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
-    full, empty, told, read, lead = bars
+    full, empty, told, read = bars
     STAGES: gl.constexpr = x_buffers.type.shape[0]
     ROWS: gl.constexpr = w_buffers.type.shape[1]
     LAYOUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, TOKENS, 32])
@@ -280,8 +261,6 @@ def _scaled_sums(
         part = warpgroup_mma_wait(num_outstanding=0, deps=(part,))
         mbarrier.arrive(empty.index(i), count=1)
         b += part * b_sizes.load(gl.SliceLayout(0, LAYOUT))[None, :]
-        if LEAD > 0 and WHICH == 0:
-            mbarrier.arrive(lead, count=1, pred=k == LEAD - 1)
         step += 1
     return a, b, step
 
@@ -342,7 +321,6 @@ def _end(
 @gluon.jit
 def _tile(
     step,
-    tile,
     place,
     buffers,
     bars,
@@ -351,8 +329,6 @@ def _tile(
     INPUTS: gl.constexpr,
     GATED: gl.constexpr,
     BLOCKED: gl.constexpr,
-    LEAD: gl.constexpr,
-    DEFER: gl.constexpr,
     TOKENS: gl.constexpr,
     EXTRA: gl.constexpr,
     WHICH: gl.constexpr,
@@ -361,7 +337,7 @@ def _tile(
     expert, first, block, count = place
     sizes, sizes_row, scale, order, out = tensors
     x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
-    full, empty, told, read, lead = bars
+    full, empty, told, read = bars
     ROWS: gl.constexpr = w_buffers.type.shape[1]
     STEP: gl.constexpr = w_buffers.type.shape[2]
     OWN: gl.constexpr = ROWS if GATED else 2 * ROWS
@@ -378,8 +354,6 @@ def _tile(
     pair = _pairs(order, first, count, GATED, FLAT, TOKENS)
     if BLOCKED:
         a_scales, b_scales = scale + row // STEP * G, scale + (row + OTHER) // STEP * G
-        if LEAD > 0 and WHICH == 1:
-            mbarrier.wait(lead, tile & 1)
         a, b, step = _scaled_sums(
             step,
             buffers,
@@ -389,7 +363,6 @@ def _tile(
             a_scales,
             b_scales,
             G,
-            LEAD,
             TOKENS,
             WHICH,
         )
@@ -406,9 +379,7 @@ def _tile(
             more_size = gl.load(token + TOKENS + more)
             after = first + TOKENS
             more_pair = _pairs(order, after, count - TOKENS, GATED, FLAT, EXTRA)
-        if LEAD > 0 and WHICH == 1:
-            mbarrier.wait(lead, tile & 1)
-        a, b, c, d, step = _sums(step, buffers, bars, G, LEAD, DEFER, TOKENS, EXTRA, WHICH)
+        a, b, c, d, step = _sums(step, buffers, bars, G, TOKENS, EXTRA, WHICH)
         a = a * size[None, :] * a_scale[:, None]
         b = b * size[None, :] * b_scale[:, None]
         _end(a, b, out, pair, column, WIDTH, OTHER, GATED, FLAT, buffer)
@@ -431,14 +402,12 @@ def _compute(
     INPUTS: gl.constexpr,
     GATED: gl.constexpr,
     BLOCKED: gl.constexpr,
-    LEAD: gl.constexpr,
-    DEFER: gl.constexpr,
     EXTRA: gl.constexpr,
     WHICH: gl.constexpr,
 ):
     """One group's half of every tile that `_fetch` tells of."""
     x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places = buffers
-    full, empty, told, read, lead = bars
+    full, empty, told, read = bars
     HALF: gl.constexpr = x_buffers.type.shape[1] // 2
     STAGES: gl.constexpr = x_buffers.type.shape[0]
     FOUR: gl.constexpr = gl.BlockedLayout([4], [32], [4], [0])
@@ -460,7 +429,6 @@ def _compute(
             if (count > halves * HALF) & (count <= (halves + 1) * HALF):
                 step = _tile(
                     step,
-                    tile,
                     (expert, first, block, count),
                     buffers,
                     bars,
@@ -469,8 +437,6 @@ def _compute(
                     INPUTS,
                     GATED,
                     BLOCKED,
-                    LEAD,
-                    DEFER,
                     2 * HALF if halves > 0 else HALF,
                     EXTRA if halves > 1 else 0,
                     WHICH,
@@ -494,8 +460,6 @@ def _walk(
     STAGES: gl.constexpr,
     GATED: gl.constexpr,
     BLOCKED: gl.constexpr,
-    LEAD: gl.constexpr,
-    DEFER: gl.constexpr,
     EXTRA: gl.constexpr,
 ):
     """Each program takes tile after tile."""
@@ -521,8 +485,6 @@ def _walk(
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     told = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     read = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
-    lead = gl.allocate_shared_memory(gl.int64, [1], mbarrier.MBarrierLayout())
-    mbarrier.init(lead, count=1)
     for i in gl.static_range(STAGES):
         mbarrier.init(full.index(i), count=1)
         mbarrier.init(told.index(i), count=1)
@@ -531,7 +493,7 @@ def _walk(
         mbarrier.init(read.index(i), count=2)
     fence_async_shared()
     buffers = x_buffers, e_buffers, w_buffers, s_buffers, y_buffers, places
-    bars = full, empty, told, read, lead
+    bars = full, empty, told, read
     tensors = sizes, sizes_row, scale, order, out
     gl.warp_specialize(
         [
@@ -545,8 +507,6 @@ def _walk(
                     INPUTS,
                     GATED,
                     BLOCKED,
-                    LEAD,
-                    DEFER,
                     EXTRA,
                     0,
                 ),
@@ -561,8 +521,6 @@ def _walk(
                     INPUTS,
                     GATED,
                     BLOCKED,
-                    LEAD,
-                    DEFER,
                     EXTRA,
                     1,
                 ),
