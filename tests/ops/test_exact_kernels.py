@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -16,7 +17,7 @@ from flashling.ops.cases import Maker
 from flashling.ops.experts import cases as experts
 from flashling.ops.lightning import Carry, Grid
 from flashling.ops.linear.cases import fp8, int4
-from flashling.ops.linear.triton import Stream, choose
+from flashling.ops.linear.triton import Stream, choose, quantise, stream
 from flashling.ops.mla.cases import _over, _paged
 from flashling.ops.mla.heads_triton import by_head
 from flashling.ops.op import using
@@ -101,7 +102,16 @@ def test_the_form_of_a_product_follows_its_weight() -> None:
     tiles = [choose(rows, weight) for rows in (1, 16, 128, 129, 8192)]
     assert all(isinstance(tile, Stream) and tile.is_swapped for tile in tiles)
     assert len({tile.splits for tile in tiles if isinstance(tile, Stream)}) == 1
-    assert tiles[-1] == tiles[-2]
+    assert [tile.is_joined for tile in tiles if isinstance(tile, Stream)] == [False] * 4 + [True]
+
+
+def test_parts_of_a_product_are_the_same_in_one_program() -> None:
+    m = maker()
+    rows, weight = quantise(m(70, 1024)), fp8(m, 80, 1024)
+    apart = Stream(64, 64, 4)
+    tiles = apart, replace(apart, is_joined=True), replace(apart, splits=1)
+    want, joined, whole = (stream(*rows, weight, tile, torch.float32) for tile in tiles)
+    assert torch.equal(joined, want) and not torch.equal(whole, want)
 
 
 def carried(heads: int, slots: list[int]) -> Carry:
