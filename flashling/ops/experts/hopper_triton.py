@@ -65,6 +65,16 @@ def products(x: Tensor, order: Tensor, counts: Tensor, k: int, gate_up: Fp8, dow
     return found
 
 
+def of_one(x: Tensor, gate_up: Fp8, down: Fp8) -> Tensor:
+    """What one expert [2 F, D] and [D, F] makes of all rows x [T, D], with the bits of one that is
+    routed to -> [T, D] bfloat16.
+    """
+    order = torch.arange(len(x), dtype=torch.int32, device=x.device)
+    counts = torch.full((1,), len(x), dtype=torch.int32, device=x.device)
+    one, other = (Fp8(w.numbers[None], w.scale[None]) for w in (gate_up, down))
+    return products(x, order, counts, 1, one, other)[:, 0]
+
+
 def tiles(counts: Tensor, pairs: int) -> Tensor:
     """The tiles of `pairs` sorted pairs [1 + 3 n] int32: how many, and of each its expert, its
     first pair and the end of the expert's.
