@@ -8,10 +8,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from ..device import current
 from ..rounding import dot
 
 # below every score
 LOWEST = tl.constexpr(-3e38)
+# whether products are those of groups of 4 warps
+IS_GROUPED = tl.constexpr(current().capability[0] == 9)
 
 
 @triton.jit
@@ -65,9 +68,12 @@ def meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE: tl.constexpr):
 
 @triton.jit
 def meet_if(is_met, acc, m, l, a, b, c, k, is_seen, scale, WIDE: tl.constexpr):
-    """`meet` where the compiler does not know that it happens. Of two products in a row it makes
-    the first in each group of 4 warps; from a branch it shares its columns out.
+    """`meet` where the compiler for Hopper does not know that it happens. Of two products in a row
+    it makes the first in each group of 4 warps; out of a branch it shares the columns out among
+    the groups.
     """
+    if not IS_GROUPED:
+        return meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE)
     e, shrink = tl.zeros((k.shape[0], b.shape[0]), c.dtype), m
     if is_met:
         e, m, l, shrink = _weigh(m, l, a, b, c, k, is_seen, scale, WIDE)
