@@ -168,6 +168,7 @@ def test_latent_rows_do_not_see_how_they_came(monkeypatch: pytest.MonkeyPatch) -
     # two parts of one page, one of two; and rows of a prompt in several launches
     monkeypatch.setattr(latents, "PAGES", 1)
     monkeypatch.setattr(latents, "PARTS", 2)
+    monkeypatch.setattr(latents, "JOINED", 2)
     monkeypatch.setattr(latents, "ROW_PARTS", 100)
     m, dims, each = maker(), (16, 16, 16, 32), 2
     q, context, kv_b, value = _over(m, 150, 150, 2, dims)

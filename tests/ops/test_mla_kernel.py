@@ -103,6 +103,7 @@ def test_in_exact_mode_it_is_the_body(
 ) -> None:
     monkeypatch.setattr("flashling.ops.mla.exact_triton.PAGES", 1)
     monkeypatch.setattr("flashling.ops.mla.exact_triton.PARTS", 1)
+    monkeypatch.setattr("flashling.ops.mla.exact_triton.JOINED", 2)
     arguments = _paged(Maker(BF16, DEVICE), [1, 16, 17, 50, 120, 0], heads, dims, 16, each)
     with ops.exactly():
         check(arguments, mla_paged(*arguments))

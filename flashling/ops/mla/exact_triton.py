@@ -43,8 +43,8 @@ PAGE_BYTES, COLUMN_BYTES = 64 * 576 * 2, (576 + 64) * 2
 # pages of the first parts, and how many parts are as long before they become twice as long: 16
 # parts at 16,384 tokens, 66 at 262,144
 PAGES, PARTS = 16, 16
-# parts of a column that are joined at a time
-JOINED = 16
+# parts of a column that are joined at a time: all those of a prompt of 8,192 tokens
+JOINED = 8
 # parts of all rows of a prompt that are read at once: each is 64 KiB at 32 heads
 ROW_PARTS = 4096
 
