@@ -10,6 +10,7 @@ import torch
 
 pytest.importorskip("triton")
 
+from flashling import ops
 from flashling.ops import Fp8
 from flashling.ops.cases import Maker
 from flashling.ops.linear import quantise
@@ -67,6 +68,9 @@ def test_rows_are_quantised_to_the_places_of_their_pairs(group: int | None) -> N
     numbers, scale = spread.by_group(x, group)
     assert torch.equal(numbers.float(), want.float())
     assert torch.equal(scale[:, :11].T.squeeze(1), want_scale)
+    numbers, laid = spread.turned((want, want_scale))
+    assert numbers is want and laid.shape == scale.shape
+    assert torch.equal(laid[:, :11], scale[:, :11])
 
 
 @pytest.mark.gpu
@@ -84,6 +88,22 @@ def test_experts_have_the_bits_of_the_other_kernels(tokens: int, blocks: bool) -
     tile = experts.Many(64, 64, 128, 4, 3)
     want = experts.experts(x, weights, chosen, gate_up, down, tile=tile)
     assert torch.equal(rows.combine(found, weights, None), want)
+
+
+@pytest.mark.gpu
+@on_hopper
+@pytest.mark.parametrize("blocks", [False, True])
+def test_in_exact_mode_experts_have_the_bits_of_few_tokens(blocks: bool) -> None:
+    m = Maker(BF16, DEVICE)
+    routed = fp8(m, 8, 512, 512, blocks=blocks), fp8(m, 8, 512, 256, blocks=blocks)
+    own = fp8(m, 512, 512, blocks=blocks), fp8(m, 512, 256, blocks=blocks)
+    x, chosen = m(500, 512), torch.rand(500, 8, device=DEVICE).topk(2, 1).indices
+    weights = torch.rand(500, 2, device=DEVICE)
+    with ops.exactly():
+        want = ops.experts(x, weights, chosen, *routed, own)
+        for s in (slice(0, 1), slice(7, 40), slice(100, 230)):
+            got = ops.experts(x[s], weights[s], chosen[s], *routed, own)
+            assert torch.equal(got, want[s])
 
 
 @pytest.mark.gpu

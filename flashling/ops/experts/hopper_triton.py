@@ -15,6 +15,7 @@ copies; sums are in the order of `triton.py`'s kernels and give the same bits.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
@@ -29,7 +30,7 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from ..device import current
 from ..linear import BLOCK, Fp8
-from .spread_triton import EXTRA, HEAD, TOKENS, Rows, by_group, spread, tiles
+from .spread_triton import EXTRA, HEAD, TOKENS, Rows, by_group, spread, tiles, turned
 
 # rows of a weight that a product has, inputs of a step, and steps that lie in shared memory: 4 of
 # 48 KiB
@@ -53,13 +54,31 @@ def products(
     """What each pair's expert makes of its token: x [T, D] bfloat16, order [T * k] and counts [E]
     as of `sort` -> [T, k, D] bfloat16, not weighted; and x as `quantise` has it.
     """
-    (_, width, hidden), pairs = down.shape, len(order)
     table, places = tiles(order, counts, _extra(gate_up))
-    between, found = x.new_empty(pairs, hidden), x.new_empty(len(x), k, width)
     rows, own = spread(x, places, k, gate_up.group)
+    return _both(rows, table, order, gate_up, down).unflatten(0, (-1, k)), own
+
+
+def of_one(rows: Rows, gate_up: Fp8, down: Fp8) -> Tensor:
+    """What one expert [2 F, D] and [D, F] makes of all rows [T, D] as of `quantise`, with the bits
+    of one that is routed to -> [T, D] bfloat16.
+    """
+    numbers, _ = rows
+    order = torch.arange(len(numbers), dtype=torch.int32, device=numbers.device)
+    counts = torch.full((1,), len(numbers), dtype=torch.int32, device=numbers.device)
+    gate_up, down = (Fp8(w.numbers[None], w.scale[None]) for w in (gate_up, down))
+    table, _ = tiles(order, counts, _extra(gate_up))
+    return _both(turned(rows), table, order, gate_up, down)
+
+
+def _both(rows: Rows, table: Tensor, order: Tensor, gate_up: Fp8, down: Fp8) -> Tensor:
+    """Both products of rows of sorted pairs as of `spread` -> [P, D] in the pairs' own order."""
+    (_, width, hidden), pairs = down.shape, len(order)
+    between = torch.empty(pairs, hidden, dtype=torch.bfloat16, device=order.device)
+    found = between.new_empty(pairs, width)
     multiply(rows, gate_up, table, between, order, True)
     multiply(by_group(between, down.group), down, table, found, order, False)
-    return found, own
+    return found
 
 
 def _extra(weight: Fp8) -> int:
@@ -193,7 +212,7 @@ def _sums(
     b = gl.zeros((ROWS, TOKENS), gl.float32, layout=LAYOUT)
     c = gl.zeros((ROWS, max(EXTRA, 8)), gl.float32, layout=MORE)
     d = gl.zeros((ROWS, max(EXTRA, 8)), gl.float32, layout=MORE)
-    for k in range(STEPS):
+    for _ in range(STEPS):
         i = step % STAGES
         mbarrier.wait(full.index(i), step // STAGES & 1)
         x = x_buffers.index(i).slice(0, TOKENS).permute((1, 0))

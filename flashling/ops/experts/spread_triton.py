@@ -70,11 +70,23 @@ def by_group(x: Tensor, group: int | None) -> Rows:
     return numbers, scale
 
 
+def turned(rows: Rows) -> Rows:
+    """Rows [P, K] as of `quantise` with the scales of `by_group`."""
+    numbers, scale = rows
+    scale = scale.view(len(scale), -1).T
+    found = scale.new_empty(len(scale), _length(len(numbers)))
+    found[:, : len(numbers)] = scale
+    return numbers, found
+
+
+def _length(rows: int) -> int:
+    """Scales of so many rows: a tile that begins with the last pair reads on."""
+    return rows + TOKENS + EXTRA
+
+
 def _room(rows: int, x: Tensor, group: int | None) -> Rows:
     numbers = torch.empty(rows, x.shape[1], dtype=FLOAT8, device=x.device)
-    # a tile that begins with the last pair reads on
-    length = rows + TOKENS + EXTRA
-    scale = torch.empty(x.shape[1] // (group or x.shape[1]), length, device=x.device)
+    scale = torch.empty(x.shape[1] // (group or x.shape[1]), _length(rows), device=x.device)
     return numbers, scale
 
 

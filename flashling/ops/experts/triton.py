@@ -136,12 +136,7 @@ def _tile(tokens: int, k: int, gate_up: Fp8, down: Fp8, shared: Shared) -> Few |
     if tokens <= FEW_TOKENS and not is_exact() and _fits(few, gate_up, down, shared):
         return few
     mean = tokens * k / gate_up.shape[0]
-    fits = [tile for most, tile in MANY if mean <= most]
-    if fits:
-        return fits[0]
-    # exact mode keeps the weight on the left
-    most = MOST[gate_up.group]
-    return most if most.is_swapped or not is_exact() else MANY[-1][1]
+    return next((tile for most, tile in MANY if mean <= most), MOST[gate_up.group])
 
 
 def _fits(tile: Few, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
@@ -326,13 +321,17 @@ def _many(
     x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Fp8, down: Fp8, shared: Shared, tile: Many
 ) -> Tensor:
     (num, width, hidden), (tokens, k) = down.shape, chosen.shape
-    if tile == MOST[gate_up.group] and _is_hopper() and not is_exact():
+    if tile == MOST[gate_up.group] and _is_hopper():
         # it is written for that generation alone
         from . import hopper_triton as hopper
 
         if hopper.fits(gate_up, down):
             found, rows = hopper.products(x, *sort(chosen, num), k, gate_up, down)
+            if is_exact() and shared and _are_alike(gate_up, down, shared):
+                return combine(found, weights, hopper.of_one(rows, *shared))
             return combine(found, weights, _shared(x, rows, shared, gate_up.group))
+    # exact mode keeps the weight on the left, as the kernels above do
+    tile = tile if tile.is_swapped or not is_exact() else MANY[-1][1]
     inside = _is_one_more(tokens, gate_up, down, shared)
     first, second = shared if shared and inside else (gate_up, down)
     order, counts, *rows = prepare(x, chosen, num, gate_up.group, inside)

@@ -77,8 +77,8 @@ class Few:
 @dataclass(frozen=True)
 class Stream:
     """How tensor cores multiply: a tile of `outputs` x `rows` and the inputs in `splits` parts,
-    summed in order by a second pass. Swapped, the outputs are the wide side of the instruction (64
-    at least), which leaves the rows free to be 16.
+    summed in order by a second pass, or joined by the same program. Swapped, the outputs are the
+    wide side of the instruction (64 at least), which leaves the rows free to be 16.
     """
 
     outputs: int
@@ -87,6 +87,7 @@ class Stream:
     warps: int = 8
     stages: int = 4
     is_swapped: bool = True
+    is_joined: bool = False
 
 
 # many rows of a weight that is not in whole blocks; a thread holds two rows' scales this way round
@@ -235,6 +236,51 @@ def _few(
         _few_products(block, rows, row_sizes, y, far, outputs, T)
 
 
+@triton.jit
+def _part(
+    part,
+    weights,
+    inputs,
+    INPUTS: tl.constexpr,
+    BLOCKED: tl.constexpr,
+    SPLITS: tl.constexpr,
+    O: tl.constexpr,
+    T: tl.constexpr,
+    K: tl.constexpr,
+    IS_SWAPPED: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """The sums of a tile over a part of the inputs, [O, T] if swapped, else [T, O]. weights: where
+    rows of a weight lie, which there are, and their first block's scales; inputs: where rows of x
+    lie, which there are, and their scales.
+    """
+    w_at, is_out, scale = weights
+    v_at, is_row, x_scale = inputs
+    total = tl.zeros((O, T) if IS_SWAPPED else (T, O), tl.float32)
+    length: tl.constexpr = INPUTS // SPLITS
+    for step in tl.range(0, (length + K - 1) // K, num_stages=STAGES):
+        start = part * length + step * K
+        k = start + tl.arange(0, K)[None, :]
+        if length % K == 0:
+            w = tl.load(w_at + k, mask=is_out[:, None], other=0.0)
+            v = tl.load(v_at + k, mask=is_row[:, None], other=0.0)
+        else:
+            w = tl.load(w_at + k, mask=is_out[:, None] & (k < INPUTS), other=0.0)
+            v = tl.load(v_at + k, mask=is_row[:, None] & (k < INPUTS), other=0.0)
+        if INTERPRETED:
+            w, v = w.to(tl.float32), v.to(tl.float32)
+        a, b = (w, v.T) if IS_SWAPPED else (v, w.T)
+        if BLOCKED:
+            group = start // K
+            sizes = tl.load(x_scale + group, mask=is_row, other=0.0)
+            sizes *= tl.load(scale + group)
+            total += tl.dot(a, b) * (sizes[None, :] if IS_SWAPPED else sizes[:, None])
+        else:
+            # a tensor core keeps about 14 bits of a sum: after K products it is added in float32
+            total = tl.dot(a, b, total, max_num_imprecise_acc=K)
+    return total
+
+
 @triton.jit(do_not_specialize=["rows"])
 def _stream(
     numbers,
@@ -252,10 +298,12 @@ def _stream(
     K: tl.constexpr,
     IS_SWAPPED: tl.constexpr,
     TOGETHER: tl.constexpr,
+    IS_JOINED: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """A tile of x [T, K] weight^T [K, O] over a part of the inputs: y [rows, outputs] finished, or
-    with several parts y [SPLITS, rows, outputs] float32 without the scales of whole rows.
+    """A tile of x [T, K] weight^T [K, O] over a part of the inputs, or if joined over all of them:
+    y [rows, outputs] finished, or with several parts apart y [SPLITS, rows, outputs] float32
+    without the scales of whole rows.
     """
     part = tl.program_id(1)
     across, down = tl.cdiv(outputs, O), tl.cdiv(rows, T)
@@ -270,31 +318,20 @@ def _stream(
     is_out, is_row = out < outputs, row < rows
     w_at = numbers + out.to(tl.int64)[:, None] * INPUTS
     v_at = x + row.to(tl.int64)[:, None] * INPUTS
-    total = tl.zeros((O, T) if IS_SWAPPED else (T, O), tl.float32)
+    if BLOCKED:
+        weights = w_at, is_out, scale + tile * O // K * (INPUTS // K)
+        inputs = v_at, is_row, x_scale + row * (INPUTS // K)
+    else:
+        weights, inputs = (w_at, is_out, scale), (v_at, is_row, x_scale)
     wait_for_inputs()
-    length: tl.constexpr = INPUTS // SPLITS
-    for step in tl.range(0, (length + K - 1) // K, num_stages=STAGES):
-        start = part * length + step * K
-        k = start + tl.arange(0, K)[None, :]
-        if length % K == 0:
-            w = tl.load(w_at + k, mask=is_out[:, None], other=0.0)
-            v = tl.load(v_at + k, mask=is_row[:, None], other=0.0)
-        else:
-            w = tl.load(w_at + k, mask=is_out[:, None] & (k < INPUTS), other=0.0)
-            v = tl.load(v_at + k, mask=is_row[:, None] & (k < INPUTS), other=0.0)
-        if INTERPRETED:
-            w, v = w.to(tl.float32), v.to(tl.float32)
-        a, b = (w, v.T) if IS_SWAPPED else (v, w.T)
-        if BLOCKED:
-            group = start // K
-            sizes = tl.load(x_scale + row * (INPUTS // K) + group, mask=is_row, other=0.0)
-            sizes *= tl.load(scale + tile * O // K * (INPUTS // K) + group)
-            total += tl.dot(a, b) * (sizes[None, :] if IS_SWAPPED else sizes[:, None])
-        else:
-            # a tensor core keeps about 14 bits of a sum: after K products it is added in float32
-            total = tl.dot(a, b, total, max_num_imprecise_acc=K)
+    total = _part(part, weights, inputs, INPUTS, BLOCKED, SPLITS, O, T, K, IS_SWAPPED, STAGES)
+    if IS_JOINED:
+        for other in range(1, SPLITS):
+            total += _part(
+                other, weights, inputs, INPUTS, BLOCKED, SPLITS, O, T, K, IS_SWAPPED, STAGES
+            )
     total = total.T if IS_SWAPPED else total
-    if SPLITS == 1 and not BLOCKED:
+    if (SPLITS == 1 or IS_JOINED) and not BLOCKED:
         total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
         total *= tl.load(scale + out, mask=is_out, other=0.0)[None, :]
     at = (part * rows + row).to(tl.int64)[:, None] * outputs + out[None, :]
@@ -419,7 +456,11 @@ def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
     if rows > SOME_ROWS:
         most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
         if is_exact():
-            return replace(MANY, splits=parts, stages=most, is_swapped=True)
+            # where the tiles fill the GPU by themselves the parts need not be written; scales by
+            # block leave no registers for a second sum
+            tiles = triton.cdiv(outputs, MANY.outputs) * triton.cdiv(rows, MANY.rows)
+            is_joined = tiles >= current().multiprocessors and weight.group is None
+            return replace(MANY, splits=parts, stages=most, is_swapped=True, is_joined=is_joined)
         if weight.group is None:
             fits = outputs % 16 == inputs % 16 == 0
         else:
@@ -499,12 +540,13 @@ def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: tor
     assert parts == 1 or inputs % (parts * STEP) == 0
     assert not is_blocked or BLOCK % tile.outputs == 0
     y = torch.empty(rows, outputs, dtype=dtype, device=numbers.device)
-    shape = (parts, rows, outputs)
+    apart = 1 if tile.is_joined else parts
+    shape = (apart, rows, outputs)
     # offsets of the second pass are 32 bits wide
-    assert parts == 1 or parts * rows * outputs < 2**31
-    found = y if parts == 1 else torch.empty(shape, dtype=torch.float32, device=y.device)
+    assert apart == 1 or apart * rows * outputs < 2**31
+    found = y if apart == 1 else torch.empty(shape, dtype=torch.float32, device=y.device)
     programs = triton.cdiv(outputs, tile.outputs) * triton.cdiv(rows, tile.rows)
-    _stream[(programs, parts)](
+    _stream[(programs, apart)](
         *(weight.numbers, weight.scale, numbers, scale, found, outputs, rows),
         INPUTS=inputs,
         BLOCKED=is_blocked,
@@ -514,11 +556,12 @@ def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: tor
         K=STEP,
         IS_SWAPPED=tile.is_swapped,
         TOGETHER=TOGETHER,
+        IS_JOINED=tile.is_joined and parts > 1,
         STAGES=tile.stages,
         num_warps=tile.warps,
         **OVERLAP,
     )
-    if parts > 1:
+    if apart > 1:
         block = 1024
         _add_parts[(rows, triton.cdiv(outputs, block))](
             *(found, weight.scale, scale, y, outputs, rows),
