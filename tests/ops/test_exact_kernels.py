@@ -14,6 +14,7 @@ pytest.importorskip("triton")
 
 from flashling import ops
 from flashling.ops.cases import Maker
+from flashling.ops.device import KINDS
 from flashling.ops.experts import cases as experts
 from flashling.ops.lightning import Carry, Grid
 from flashling.ops.linear.cases import fp8, int4
@@ -103,6 +104,8 @@ def test_the_form_of_a_product_follows_its_weight() -> None:
     assert all(isinstance(tile, Stream) and tile.is_swapped for tile in tiles)
     assert len({tile.splits for tile in tiles if isinstance(tile, Stream)}) == 1
     assert [tile.is_joined for tile in tiles if isinstance(tile, Stream)] == [False] * 4 + [True]
+    whole = fp8(Maker(BF16, torch.device("meta")), 16384, 4096)
+    assert choose(8192, whole) == Stream(128, 128, 1, stages=6)
 
 
 def test_parts_of_a_product_are_the_same_in_one_program() -> None:
@@ -194,8 +197,19 @@ def test_latent_rows_do_not_see_how_they_came(monkeypatch: pytest.MonkeyPatch) -
 def test_parts_of_a_sequence_follow_each_other() -> None:
     begins = [latents._begin.fn(n, latents.PAGES, latents.PARTS) for n in range(70)]
     sizes = [b - a for a, b in zip(begins, begins[1:], strict=False)]
-    assert begins[0] == 0 and sizes[:16] == [16] * 16 and sizes[16:32] == [32] * 16
-    assert [latents.parts(n) for n in (0, 1, 16, 17, 256, 257, 4096)] == [0, 1, 1, 2, 16, 17, 65]
+    assert begins[0] == 0 and sizes[:16] == [8] * 16 and sizes[16:32] == [16] * 16
+    assert [latents.parts(n) for n in (0, 1, 8, 9, 128, 129, 4096)] == [0, 1, 1, 2, 16, 17, 81]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [(80, {"ONE", "TWO"}), (89, {"LEAST"}), (90, {"ONE", "TWO"})]
+)
+def test_tiles_that_differ_in_bits_are_not_chosen_beside_each_other(
+    kind: int, wanted: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latents, "current", lambda: KINDS[kind])
+    chosen = {latents.tile_of(columns) for columns in (1, 4, 16, 17, 32, 33, 64, 262_144)}
+    assert chosen == {getattr(latents, name) for name in wanted}
 
 
 def test_log_probabilities_are_those_of_any_draw() -> None:

@@ -92,6 +92,8 @@ class Stream:
 
 # many rows of a weight that is not in whole blocks; a thread holds two rows' scales this way round
 MANY = Stream(128, 128, 1, is_swapped=False)
+# stages of the same in exact mode where the inputs are one part
+STAGES_ALONE = 6
 
 
 @triton.jit
@@ -454,7 +456,10 @@ def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
     outputs, inputs = weight.shape
     parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
     if rows > SOME_ROWS:
-        most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
+        step = (MANY.outputs + MANY.rows) * STEP
+        if is_exact() and parts == 1:
+            return replace(MANY, stages=current().stages(step, STAGES_ALONE), is_swapped=True)
+        most = current().stages(step, MANY.stages)
         if is_exact():
             # where the tiles fill the GPU by themselves the parts need not be written; scales by
             # block leave no registers for a second sum

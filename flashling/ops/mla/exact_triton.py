@@ -36,14 +36,15 @@ class Tile:
 # a single row's heads, as outside of exact mode; and two rows over one read of a page, whose sums
 # are 128 registers of each thread then as well
 ONE, TWO = Tile(32, 4, 2), Tile(64, 8, 2)
-# where a page and the queries of these do not fit
+# where a page and the queries of these do not fit, for any number of columns. Never beside the
+# others: on Hopper its bits were not theirs, and tiles of one stage had an illegal memory access
 LEAST = Tile(16, 4, 1)
 # bytes of a page, and of a column's query and weights
 PAGE_BYTES, COLUMN_BYTES = 64 * 576 * 2, (576 + 64) * 2
 # pages of the first parts, and how many parts are as long before they become twice as long: 16
-# parts at 16,384 tokens, 66 at 262,144
-PAGES, PARTS = 16, 16
-# parts of a column that are joined at a time: all those of a prompt of 8,192 tokens
+# parts at 8,192 tokens, 81 at 262,144. Longer ones are too few programs for a lone sequence
+PAGES, PARTS = 8, 16
+# parts of a column that are joined at a time: all those of 4,096 tokens
 JOINED = 8
 # parts of all rows of a prompt that are read at once: each is 64 KiB at 32 heads
 ROW_PARTS = 4096
@@ -52,9 +53,7 @@ ROW_PARTS = 4096
 def tile_of(columns: int) -> Tile:
     """The tile for so many heads of a sequence's rows."""
     room = current().program_bytes - PAGE_BYTES
-    wanted = (TWO, ONE, LEAST) if columns > ONE.columns else (ONE, LEAST)
-    if columns <= LEAST.columns:
-        return LEAST
+    wanted = (TWO, ONE) if columns > ONE.columns else (ONE,)
     return next((t for t in wanted if t.columns * COLUMN_BYTES <= room), LEAST)
 
 
