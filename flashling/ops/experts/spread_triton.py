@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import FLOAT8
-from ..linear.triton import _quantised
+from ..linear.quantise_triton import _quantised
 from ..overlap import OVERLAP, wait_for_inputs
 
 # tokens of a tile, and those that it may have more; what of a table comes before its tiles

@@ -461,7 +461,7 @@ def _decode(
     n, i, w = tl.arange(0, C), tl.arange(0, K), tl.arange(0, WIDTH)
     s = tl.load(decay + h)
     slot = tl.load(slots + sequence)
-    held = tl.load(tails + sequence)
+    held = tl.load(tails + sequence).to(tl.int32)
     full = held == C
     t = tl.where(full, 0, held)
     each = V // WIDTH // parts

@@ -28,13 +28,11 @@ from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded
 from ..tuned import tuned
 from . import BLOCK, FLOAT8, Fp8, Weight
-from . import TINY as SMALLEST
-from . import TOP as LARGEST
 from . import linear as linear_op
-from . import quantise as quantise_op
 from .int4 import Int4
 from .int4_triton import Few4, Stream4, unpacked
 from .int4_triton import linear as int4_linear
+from .quantise_triton import INTERPRETED, _padded, _quantised, quantise
 
 # up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row).
 # Four of them already take longer than 16 on the tensor cores
@@ -44,19 +42,12 @@ SOME_ROWS = 128
 # what one program of few rows takes at a time: two such in flight for each of two programs hide
 # the latency of a multiprocessor's share of the bandwidth (about 32 KiB) twice
 FEW_TILE_BYTES = 16384
-# from so many rows on a program quantises several of them, so many numbers together
-ROWS_ALONE, QUANTISED = 2048, 4096
 # inputs of one step of the tensor cores, and of one scale of a weight in blocks
 STEP = BLOCK
 # a part of the inputs shorter than this gains less than the second pass costs
 SHORTEST_PART = 1024
 # tiles of rows that share a tile of outputs before the next, for the cache
 TOGETHER = 8
-
-
-TOP, TINY = tl.constexpr(LARGEST), tl.constexpr(SMALLEST)
-# the interpreter rounds to e4m3 wrongly and multiplies e4m3 as integers
-INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 
 @dataclass(frozen=True)
@@ -94,59 +85,6 @@ class Stream:
 MANY = Stream(128, 128, 1, is_swapped=False)
 # stages of the same in exact mode where the inputs are one part
 STAGES_ALONE = 6
-
-
-@triton.jit
-def _rounded(x):
-    """x as e4m3 numbers, ties to even."""
-    if INTERPRETED:
-        # adding 1.5 * 2^23 units in the last place of e4m3 rounds to them; none is below 2^-9
-        power = (x.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
-        magic = tl.maximum(power, 2.0**-6) * (1.5 * 2.0**20)
-        x = (x + magic) - magic
-    return x.to(tl.float8e4nv)
-
-
-@triton.jit
-def _quantised(x):
-    """x [G, W] float32 -> e4m3 numbers [G, W] and scales [G], as the op's body."""
-    scale = tl.maximum(tl.div_rn(tl.max(tl.abs(x), 1), TOP), TINY)
-    # no magnitude over its own largest rounds above the top, so nothing is clamped
-    if INTERPRETED:
-        q = tl.div_rn(x, scale[:, None])
-    else:
-        # one step from the product with the reciprocal to the quotient, for a third of a
-        # division: equal after rounding for every pair of bfloat16 mantissas (tests/ops)
-        inverse = (1.0 / scale)[:, None]
-        q = x * inverse
-        q = tl.fma(tl.fma(-q, scale[:, None], x), inverse, q)
-    return _rounded(q), scale
-
-
-@triton.jit(do_not_specialize=["rows"])
-def _quantise(
-    x,
-    numbers,
-    scale,
-    stride,
-    rows,
-    INPUTS: tl.constexpr,
-    GROUP: tl.constexpr,
-    R: tl.constexpr,
-    G: tl.constexpr,
-    W: tl.constexpr,
-):
-    """R rows a program, each in G groups padded to W."""
-    i, column = tl.arange(0, R * G), tl.arange(0, W)
-    row, group = tl.program_id(0).to(tl.int64) * R + i // G, i % G
-    is_group = (group < INPUTS // GROUP) & (row < rows)
-    inside = is_group[:, None] & (column < GROUP)[None, :]
-    at = (group * GROUP)[:, None] + column[None, :]
-    wait_for_inputs()
-    found = tl.load(x + (row * stride)[:, None] + at, mask=inside, other=0.0).to(tl.float32)
-    found, size = _quantised(found)
-    tl.store(numbers + (row * INPUTS)[:, None] + at, found, mask=inside)
-    tl.store(scale + row * (INPUTS // GROUP) + group, size, mask=is_group)
 
 
 @triton.jit
@@ -367,33 +305,6 @@ def _add_parts(
     tl.store(y + at, rounded(total, y.dtype.element_ty), mask=is_out)
 
 
-def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
-    """As the op, bit for bit."""
-    rows, inputs = x.shape
-    if x.dtype == torch.float64 or not inputs:
-        return vars(quantise_op)["body"](x, group)
-    x = x if x.stride(1) == 1 else x.contiguous()
-    width = group or inputs
-    numbers = torch.empty(rows, inputs, dtype=FLOAT8, device=x.device)
-    scale = torch.empty(rows, inputs // width, dtype=torch.float32, device=x.device)
-    if rows:
-        across, wide = _padded(inputs, width)
-        # many programs of a short row each would be held up by their launch
-        each = 1 if rows < ROWS_ALONE else max(1, QUANTISED // (across * wide))
-        _quantise[(triton.cdiv(rows, each),)](
-            *(x, numbers, scale, x.stride(0), rows),
-            INPUTS=inputs,
-            GROUP=width,
-            R=each,
-            G=across,
-            W=wide,
-            # 32 numbers a thread
-            num_warps=min(max(each * across * wide // 1024, 1), 16),
-            **OVERLAP,
-        )
-    return numbers, scale if group else scale[:, 0]
-
-
 def linear(
     x: Tensor, weight: Weight, *, tile: Few | Stream | Few4 | Stream4 | None = None
 ) -> Tensor:
@@ -598,8 +509,3 @@ def library(numbers: Tensor, scale: Tensor, weight: Fp8) -> Tensor:
         out_dtype=torch.bfloat16,
         use_fast_accum=weight.group is None,
     )[:rows]
-
-
-def _padded(inputs: int, group: int) -> tuple[int, int]:
-    """The groups of a row and the width of one, each up to a power of two."""
-    return triton.next_power_of_2(inputs // group), triton.next_power_of_2(group)
