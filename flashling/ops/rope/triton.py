@@ -1,4 +1,4 @@
-"""The norm and rotation of queries and keys in Triton: one pass over the projected rows."""
+"""What turns rows by their positions in Triton: the tables, and norms and rotations in one pass."""
 # the checker does not know what a launch takes and what kernels are written in
 # pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
 
