@@ -157,7 +157,7 @@ class Steps:
         temperature, top_p, min_p = given[6:9].view(torch.float64)
         stops, tokens = given[9 : 9 + STOPS].T, given[9 + STOPS :].T
         rows = tokens.shape[1]
-        past = Stepping(self.cache, slots, lengths.int(), tails.int(), rows)
+        past = Stepping(self.cache, slots, lengths, tails, rows)
         hidden = self.model(past.batch(tokens.flatten()), past)
 
         def by_row(x: Tensor) -> Tensor:
@@ -165,24 +165,18 @@ class Steps:
 
         cut = (by_row(top_k), by_row(top_p), by_row(min_p)) if is_cut else None
         how = by_row(temperature), by_row(seed), by_row(sample), past.positions + 1
-        drawn = ops.pick(self.model.logits(hidden), *how, cut)
+        # as the head leaves them: they are widened where they are read
+        logits = ops.linear(hidden, self.model.head)
+        found = ops.pick(logits, *how, cut)
         hidden = hidden.unflatten(0, (-1, rows))
-        new, logprobs, is_finite = (x.unflatten(0, (-1, rows)) for x in drawn)
-        held = tails % ops.CHUNK
-        last = torch.zeros_like(slots)
+        new, logprobs, is_finite = (x.unflatten(0, (-1, rows)) for x in found)
+        drafted = None
         if rows > 1:
-            last = self.accepted(tokens, new, stops, ops.CHUNK - held)
-        is_taken = torch.arange(rows, device=slots.device) <= last[:, None]
-        tokens[:, :1] = new.gather(1, last[:, None])
-        if rows > 1:
-            tokens[:, 1:] = self.guesses(slots, lengths, hidden, new, last)
-        # an idle row stays the first of its slot
-        is_live = slots != self.cache.spare_slot
-        lengths += (last + 1) * is_live
-        tails.copy_((held + last + 1) * is_live)
-        found = new, logprobs, is_finite, is_taken, tokens
-        # float64 holds tokens and both float types exactly
-        return hidden, torch.stack([x.double() for x in found])
+            last = self.accepted(tokens, new, stops, ops.CHUNK - tails % ops.CHUNK)
+            drafted = last, self.guesses(slots, lengths, hidden, new, last)
+        counts, drawn = (slots, lengths, tails), (new, logprobs, is_finite)
+        spare = self.cache.spare_slot
+        return hidden, ops.advance(tokens, counts, drawn, spare, ops.CHUNK, drafted)
 
     def accepted(self, tokens: Tensor, drawn: Tensor, stops: Tensor, room: Tensor) -> Tensor:
         """How many drafts of each sequence are taken [N] int64: tokens, drawn [N, R] are what its
@@ -215,7 +209,7 @@ class Steps:
     def _ahead(self, slots: Tensor, lengths: Tensor, hidden: Tensor, after: Tensor) -> Tensor:
         """The MTP layer over pairs of rows and the tokens after them, [N * R] from lengths on."""
         rows = len(after) // len(slots)
-        past = Stepping(self.cache, slots, lengths.int(), lengths.int(), rows, first=1)
+        past = Stepping(self.cache, slots, lengths, lengths, rows, first=1)
         return self.model.mtp_hidden(hidden, past.batch(after), past, following=after)
 
 

@@ -21,6 +21,7 @@ from .rope import (
 from .route import Choice, route
 from .sample import Cut, choose, gumbel, logprobs_of, philox, pick
 from .sample.rows import Draw, Drawn, choose_rows, draw, signed
+from .step import advance, lay, places
 
 __all__ = [
     "CHUNK",
@@ -37,6 +38,7 @@ __all__ = [
     "Weight",
     "add_norm",
     "add_norm_linear",
+    "advance",
     "choose",
     "choose_rows",
     "draw",
@@ -48,6 +50,7 @@ __all__ = [
     "group_norm_gate",
     "gumbel",
     "latent_rows",
+    "lay",
     "lightning",
     "lightning_decode",
     "linear",
@@ -60,6 +63,7 @@ __all__ = [
     "op",
     "philox",
     "pick",
+    "places",
     "quantise",
     "queries_keys",
     "rotary_table",

@@ -193,7 +193,7 @@ def _decode(
     n, i, w = tl.arange(0, C), tl.arange(0, W), tl.arange(0, COLUMNS)
     s = tl.load(decay + h)
     slot = tl.load(slots + sequence)
-    held = tl.load(tails + sequence)
+    held = tl.load(tails + sequence).to(tl.int32)
     full = held == C
     t = tl.where(full, 0, held)
     # a fold reads every key of the tail, and the new row then takes the place of the first: all

@@ -62,7 +62,7 @@ class Fp8(nn.Module):
 Weight = Tensor | Fp8 | Int8 | Int4
 
 
-@op(cuda=".triton:quantise")
+@op(cuda=".quantise_triton:quantise")
 def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
     """x [T, I] -> e4m3 numbers [T, I] and float32 scales [T], or [T, I / group]: the largest
     magnitude of a row (or of each `group` of it) over 448, by which x is divided in float32.

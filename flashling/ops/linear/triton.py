@@ -29,14 +29,12 @@ from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded
 from ..tuned import tuned
 from . import BLOCK, FLOAT8, Fp8, Weight
-from . import TINY as SMALLEST
-from . import TOP as LARGEST
 from . import linear as linear_op
-from . import quantise as quantise_op
 from .int4 import Int4
 from .int4_triton import Few4, Stream4, unpacked
 from .int4_triton import linear as int4_linear
 from .int8 import Int8
+from .quantise_triton import INTERPRETED, _padded, _quantised, quantise
 
 # up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row).
 # Four of them already take longer than 16 on the tensor cores
@@ -46,8 +44,6 @@ SOME_ROWS = 128
 # what one program of few rows takes at a time: two such in flight for each of two programs hide
 # the latency of a multiprocessor's share of the bandwidth (about 32 KiB) twice
 FEW_TILE_BYTES = 16384
-# from so many rows on a program quantises several of them, so many numbers together
-ROWS_ALONE, QUANTISED = 2048, 4096
 # inputs of one step of the tensor cores, and of one scale of a weight in blocks
 STEP = BLOCK
 # a part of the inputs shorter than this gains less than the second pass costs
@@ -55,9 +51,6 @@ SHORTEST_PART = 1024
 # tiles of rows that share a tile of outputs before the next, for the cache
 TOGETHER = 8
 
-TOP, TINY = tl.constexpr(LARGEST), tl.constexpr(SMALLEST)
-# the interpreter rounds to e4m3 wrongly and multiplies e4m3 as integers
-INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 # four int8 numbers, 128 higher and so unsigned, set into 2^23 as float32, from which that is taken
 WIDEN = tl.constexpr(
     "{.reg .b32 u; xor.b32 u, $4, 0x80808080;"
@@ -85,8 +78,8 @@ class Few:
 @dataclass(frozen=True)
 class Stream:
     """How tensor cores multiply: a tile of `outputs` x `rows` and the inputs in `splits` parts,
-    summed in order by a second pass. Swapped, the outputs are the wide side of the instruction (64
-    at least), which leaves the rows free to be 16.
+    summed in order by a second pass, or joined by the same program. Swapped, the outputs are the
+    wide side of the instruction (64 at least), which leaves the rows free to be 16.
     """
 
     outputs: int
@@ -95,63 +88,13 @@ class Stream:
     warps: int = 8
     stages: int = 4
     is_swapped: bool = True
+    is_joined: bool = False
 
 
 # many rows of a weight that is not in whole blocks; a thread holds two rows' scales this way round
 MANY = Stream(128, 128, 1, is_swapped=False)
-
-
-@triton.jit
-def _rounded(x):
-    """x as e4m3 numbers, ties to even."""
-    if INTERPRETED:
-        # adding 1.5 * 2^23 units in the last place of e4m3 rounds to them; none is below 2^-9
-        power = (x.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
-        magic = tl.maximum(power, 2.0**-6) * (1.5 * 2.0**20)
-        x = (x + magic) - magic
-    return x.to(tl.float8e4nv)
-
-
-@triton.jit
-def _quantised(x):
-    """x [G, W] float32 -> e4m3 numbers [G, W] and scales [G], as the op's body."""
-    scale = tl.maximum(tl.div_rn(tl.max(tl.abs(x), 1), TOP), TINY)
-    # no magnitude over its own largest rounds above the top, so nothing is clamped
-    if INTERPRETED:
-        q = tl.div_rn(x, scale[:, None])
-    else:
-        # one step from the product with the reciprocal to the quotient, for a third of a
-        # division: equal after rounding for every pair of bfloat16 mantissas (tests/ops)
-        inverse = (1.0 / scale)[:, None]
-        q = x * inverse
-        q = tl.fma(tl.fma(-q, scale[:, None], x), inverse, q)
-    return _rounded(q), scale
-
-
-@triton.jit(do_not_specialize=["rows"])
-def _quantise(
-    x,
-    numbers,
-    scale,
-    stride,
-    rows,
-    INPUTS: tl.constexpr,
-    GROUP: tl.constexpr,
-    R: tl.constexpr,
-    G: tl.constexpr,
-    W: tl.constexpr,
-):
-    """R rows a program, each in G groups padded to W."""
-    i, column = tl.arange(0, R * G), tl.arange(0, W)
-    row, group = tl.program_id(0).to(tl.int64) * R + i // G, i % G
-    is_group = (group < INPUTS // GROUP) & (row < rows)
-    inside = is_group[:, None] & (column < GROUP)[None, :]
-    at = (group * GROUP)[:, None] + column[None, :]
-    wait_for_inputs()
-    found = tl.load(x + (row * stride)[:, None] + at, mask=inside, other=0.0).to(tl.float32)
-    found, size = _quantised(found)
-    tl.store(numbers + (row * INPUTS)[:, None] + at, found, mask=inside)
-    tl.store(scale + row * (INPUTS // GROUP) + group, size, mask=is_group)
+# stages of the same in exact mode where the inputs are one part
+STAGES_ALONE = 6
 
 
 @triton.jit
@@ -258,6 +201,53 @@ def _few(
         _few_products(block, rows, row_sizes, y, far, outputs, T)
 
 
+@triton.jit
+def _part(
+    part,
+    weights,
+    inputs,
+    INPUTS: tl.constexpr,
+    BLOCKED: tl.constexpr,
+    SPLITS: tl.constexpr,
+    O: tl.constexpr,
+    T: tl.constexpr,
+    K: tl.constexpr,
+    IS_SWAPPED: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """The sums of a tile over a part of the inputs, [O, T] if swapped, else [T, O]. weights: where
+    rows of a weight lie, which there are, and their first block's scales; inputs: where rows of x
+    lie, which there are, and their scales.
+    """
+    w_at, is_out, scale = weights
+    v_at, is_row, x_scale = inputs
+    total = tl.zeros((O, T) if IS_SWAPPED else (T, O), tl.float32)
+    length: tl.constexpr = INPUTS // SPLITS
+    for step in tl.range(0, (length + K - 1) // K, num_stages=STAGES):
+        start = part * length + step * K
+        k = start + tl.arange(0, K)[None, :]
+        if length % K == 0:
+            w = tl.load(w_at + k, mask=is_out[:, None], other=0.0)
+            v = tl.load(v_at + k, mask=is_row[:, None], other=0.0)
+        else:
+            w = tl.load(w_at + k, mask=is_out[:, None] & (k < INPUTS), other=0.0)
+            v = tl.load(v_at + k, mask=is_row[:, None] & (k < INPUTS), other=0.0)
+        if INTERPRETED:
+            w, v = w.to(tl.float32), v.to(tl.float32)
+        elif w.dtype == tl.int8:
+            w = w.to(v.dtype)
+        a, b = (w, v.T) if IS_SWAPPED else (v, w.T)
+        if BLOCKED:
+            group = start // K
+            sizes = tl.load(x_scale + group, mask=is_row, other=0.0)
+            sizes *= tl.load(scale + group)
+            total += tl.dot(a, b) * (sizes[None, :] if IS_SWAPPED else sizes[:, None])
+        else:
+            # a tensor core keeps about 14 bits of a sum: after K products it is added in float32
+            total = tl.dot(a, b, total, max_num_imprecise_acc=K)
+    return total
+
+
 @triton.jit(do_not_specialize=["rows"])
 def _stream(
     numbers,
@@ -275,11 +265,12 @@ def _stream(
     K: tl.constexpr,
     IS_SWAPPED: tl.constexpr,
     TOGETHER: tl.constexpr,
+    IS_JOINED: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """A tile of x [T, K] weight^T [K, O] over a part of the inputs: y [rows, outputs] finished, or
-    with several parts y [SPLITS, rows, outputs] float32 without the scales of whole rows. Without
-    x_scale x is bfloat16 and the weight int8.
+    """A tile of x [T, K] weight^T [K, O] over a part of the inputs, or if joined over all of them:
+    y [rows, outputs] finished, or with several parts apart y [SPLITS, rows, outputs] float32
+    without the scales of whole rows. Without x_scale x is bfloat16 and the weight int8.
     """
     part = tl.program_id(1)
     across, down = tl.cdiv(outputs, O), tl.cdiv(rows, T)
@@ -294,33 +285,20 @@ def _stream(
     is_out, is_row = out < outputs, row < rows
     w_at = numbers + out.to(tl.int64)[:, None] * INPUTS
     v_at = x + row.to(tl.int64)[:, None] * INPUTS
-    total = tl.zeros((O, T) if IS_SWAPPED else (T, O), tl.float32)
+    if BLOCKED:
+        weights = w_at, is_out, scale + tile * O // K * (INPUTS // K)
+        inputs = v_at, is_row, x_scale + row * (INPUTS // K)
+    else:
+        weights, inputs = (w_at, is_out, scale), (v_at, is_row, x_scale)
     wait_for_inputs()
-    length: tl.constexpr = INPUTS // SPLITS
-    for step in tl.range(0, (length + K - 1) // K, num_stages=STAGES):
-        start = part * length + step * K
-        k = start + tl.arange(0, K)[None, :]
-        if length % K == 0:
-            w = tl.load(w_at + k, mask=is_out[:, None], other=0.0)
-            v = tl.load(v_at + k, mask=is_row[:, None], other=0.0)
-        else:
-            w = tl.load(w_at + k, mask=is_out[:, None] & (k < INPUTS), other=0.0)
-            v = tl.load(v_at + k, mask=is_row[:, None] & (k < INPUTS), other=0.0)
-        if INTERPRETED:
-            w, v = w.to(tl.float32), v.to(tl.float32)
-        elif x_scale is None:
-            w = w.to(v.dtype)
-        a, b = (w, v.T) if IS_SWAPPED else (v, w.T)
-        if BLOCKED:
-            group = start // K
-            sizes = tl.load(x_scale + row * (INPUTS // K) + group, mask=is_row, other=0.0)
-            sizes *= tl.load(scale + tile * O // K * (INPUTS // K) + group)
-            total += tl.dot(a, b) * (sizes[None, :] if IS_SWAPPED else sizes[:, None])
-        else:
-            # a tensor core keeps about 14 bits of a sum: after K products it is added in float32
-            total = tl.dot(a, b, total, max_num_imprecise_acc=K)
+    total = _part(part, weights, inputs, INPUTS, BLOCKED, SPLITS, O, T, K, IS_SWAPPED, STAGES)
+    if IS_JOINED:
+        for other in range(1, SPLITS):
+            total += _part(
+                other, weights, inputs, INPUTS, BLOCKED, SPLITS, O, T, K, IS_SWAPPED, STAGES
+            )
     total = total.T if IS_SWAPPED else total
-    if SPLITS == 1 and not BLOCKED:
+    if (SPLITS == 1 or IS_JOINED) and not BLOCKED:
         if x_scale is not None:
             total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
         total *= tl.load(scale + out, mask=is_out, other=0.0)[None, :]
@@ -355,33 +333,6 @@ def _add_parts(
             total *= tl.load(x_scale + row)
         total *= tl.load(scale + out, mask=is_out, other=0.0)
     tl.store(y + at, rounded(total, y.dtype.element_ty), mask=is_out)
-
-
-def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
-    """As the op, bit for bit."""
-    rows, inputs = x.shape
-    if x.dtype == torch.float64 or not inputs:
-        return vars(quantise_op)["body"](x, group)
-    x = x if x.stride(1) == 1 else x.contiguous()
-    width = group or inputs
-    numbers = torch.empty(rows, inputs, dtype=FLOAT8, device=x.device)
-    scale = torch.empty(rows, inputs // width, dtype=torch.float32, device=x.device)
-    if rows:
-        across, wide = _padded(inputs, width)
-        # many programs of a short row each would be held up by their launch
-        each = 1 if rows < ROWS_ALONE else max(1, QUANTISED // (across * wide))
-        _quantise[(triton.cdiv(rows, each),)](
-            *(x, numbers, scale, x.stride(0), rows),
-            INPUTS=inputs,
-            GROUP=width,
-            R=each,
-            G=across,
-            W=wide,
-            # 32 numbers a thread
-            num_warps=min(max(each * across * wide // 1024, 1), 16),
-            **OVERLAP,
-        )
-    return numbers, scale if group else scale[:, 0]
 
 
 def linear(
@@ -452,9 +403,18 @@ def on_tensor_cores(rows: int, weight: Fp8 | Int8) -> Stream | None:
     # bytes of an input of a row
     size = 2 if isinstance(weight, Int8) else 1
     if rows > SOME_ROWS:
-        most = current().stages((MANY.outputs + size * MANY.rows) * STEP, MANY.stages)
-        if is_exact() or isinstance(weight, Int8):
+        step = (MANY.outputs + size * MANY.rows) * STEP
+        most = current().stages(step, MANY.stages)
+        if isinstance(weight, Int8):
             return replace(MANY, splits=parts, stages=most, is_swapped=True)
+        if is_exact() and parts == 1:
+            return replace(MANY, stages=current().stages(step, STAGES_ALONE), is_swapped=True)
+        if is_exact():
+            # where the tiles fill the GPU by themselves the parts need not be written; scales by
+            # block leave no registers for a second sum
+            tiles = triton.cdiv(outputs, MANY.outputs) * triton.cdiv(rows, MANY.rows)
+            is_joined = tiles >= current().multiprocessors and weight.group is None
+            return replace(MANY, splits=parts, stages=most, is_swapped=True, is_joined=is_joined)
         if weight.group is None:
             fits = outputs % 16 == inputs % 16 == 0
         else:
@@ -542,12 +502,13 @@ def stream(
     assert parts == 1 or inputs % (parts * STEP) == 0
     assert not is_blocked or BLOCK % tile.outputs == 0
     y = torch.empty(rows, outputs, dtype=dtype, device=numbers.device)
-    shape = (parts, rows, outputs)
+    apart = 1 if tile.is_joined else parts
+    shape = (apart, rows, outputs)
     # offsets of the second pass are 32 bits wide
-    assert parts == 1 or parts * rows * outputs < 2**31
-    found = y if parts == 1 else torch.empty(shape, dtype=torch.float32, device=y.device)
+    assert apart == 1 or apart * rows * outputs < 2**31
+    found = y if apart == 1 else torch.empty(shape, dtype=torch.float32, device=y.device)
     programs = triton.cdiv(outputs, tile.outputs) * triton.cdiv(rows, tile.rows)
-    _stream[(programs, parts)](
+    _stream[(programs, apart)](
         *(weight.numbers, weight.scale, numbers, scale, found, outputs, rows),
         INPUTS=inputs,
         BLOCKED=is_blocked,
@@ -557,11 +518,12 @@ def stream(
         K=STEP,
         IS_SWAPPED=tile.is_swapped,
         TOGETHER=TOGETHER,
+        IS_JOINED=tile.is_joined and parts > 1,
         STAGES=tile.stages,
         num_warps=tile.warps,
         **OVERLAP,
     )
-    if parts > 1:
+    if apart > 1:
         block = 1024
         _add_parts[(rows, triton.cdiv(outputs, block))](
             *(found, weight.scale, scale, y, outputs, rows),
@@ -593,8 +555,3 @@ def library(numbers: Tensor, scale: Tensor, weight: Fp8) -> Tensor:
         out_dtype=torch.bfloat16,
         use_fast_accum=weight.group is None,
     )[:rows]
-
-
-def _padded(inputs: int, group: int) -> tuple[int, int]:
-    """The groups of a row and the width of one, each up to a power of two."""
-    return triton.next_power_of_2(inputs // group), triton.next_power_of_2(group)
