@@ -50,7 +50,7 @@ class Engine:
         if exact:
             check_exact(model)
         self.budget, self.drafts, self.queue, self.exact = budget, drafts, queue, exact
-        self.room = Room(model, slots, pages, checkpoint_bytes, tiers)
+        self.room = Room(model, slots, pages, checkpoint_bytes, tiers, exact)
         self.guesser = Guesser(model, self.room.cache) if drafts and len(model.mtp) else None
         self.steps = self._steps() if self.device.type == "cuda" else None
         self.waiting: list[Sequence] = []

@@ -109,9 +109,9 @@ class Host:
         while self.nbytes + size > self.budget_bytes:
             self._evict()
         record = Record(space, name, key, session, size, time.time())
-        state, tail, pages, hidden = map(_own, parked.tensors_of(snapshot, pages))
+        owned = list(map(_own, parked.tensors_of(snapshot, pages)))
+        kept, pages = parked.joined(snapshot.base, owned)
         parked.clear_rest(pages, len(tokens))
-        kept = Snapshot(snapshot.base, state, tail, hidden if len(hidden) else None)
         self._held[record] = namespace, kept, pages
         self._records.add(record)
         self.stats["stored"] += 1
