@@ -38,6 +38,17 @@ class Room:
         self.keeper = Keeper(self.pages, checkpoint_bytes, spill=self._demote, shrink=shrink)
         self.free_slots = list(range(slots - 1, -1, -1))
 
+    def is_coming(self, s: Sequence) -> bool:
+        """Whether the past of a sequence is on its way from the disk to host memory, so that others
+        can run meanwhile; it sets out when this is asked first.
+        """
+        if not s.is_met:
+            s.is_met = True
+            match = self.keeper.tree.match(s.request.namespace, s.tokens, len(s.tokens) - 1)
+            have = match.checkpoint.snapshot.length if match.checkpoint else 0
+            s.fetched = self.tiers.fetch(s.request.namespace, s.tokens, have)
+        return s.fetched is not None and self.tiers.is_coming(s.fetched)
+
     def enter(self, s: Sequence, most: int, is_alone: bool) -> bool:
         """Give a sequence of up to `most` tokens a free slot, its pages, and the deepest past that
         is kept; False if pages are short. is_alone: nothing else runs, so all that is kept may go.
@@ -61,7 +72,10 @@ class Room:
         s.slot = self.free_slots.pop()
         if found and loaded:
             self._fill(s, need, *loaded)
-            self._account(s, max(match.known, found[1].length), found[0].name)
+            tier, length = found[0].name, found[1].length
+            # host memory may have had it from the disk for this one
+            was_there = s.fetched is not None and s.fetched.length == length
+            self._account(s, max(match.known, length), "disk" if was_there else tier)
         else:
             self._restore(s, pages_for(most) - whole, match.checkpoint)
             self._account(s, match.known, "device" if match.checkpoint else "")
@@ -91,6 +105,7 @@ class Room:
         self.pages.drop(s.pages)
         s.slot, s.pages, s.done, s.base, s.stops, s.drafts = None, [], 0, 0, [], []
         s.last = s.owed = None
+        s.is_met, s.fetched = False, None
 
     def keep(self, s: Sequence, over: int | None = None, is_parked: bool = False) -> None:
         """Keep a checkpoint where the sequence stands, if there is room for its state; from token
