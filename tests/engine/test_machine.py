@@ -489,14 +489,17 @@ class Machine(RuleBasedStateMachine):
         if after is not None and before is not None and len(after.rows) == len(before.rows):
             self.seen["ran ahead"] += 1
         self.engine.room.tiers.flush()
+        for s in self.engine.waiting:
+            if s.id not in waited:
+                self.seen["preempted"] += 1
+                # it may have read a row more in the step that it had to leave after
+                self.live[s.id].read = tuple(s.tokens[:-1])
         for e in events:
             self._hear(e)
         for s in self.engine.running:
             self._check_usage(self.live[s.id], s.usage)
         for s in self.engine.running:
             self.live[s.id].read = tuple(s.tokens[: s.done])
-        for s in self.engine.waiting:
-            self.seen["preempted"] += s.id not in waited
         check_held(self.engine)
 
     def _hear(self, event: Event) -> None:
