@@ -142,6 +142,11 @@ def _paged(args: Sequence[Any], out: Tensor) -> Work:
     return moved, 2.0 * len(q) * kv_b.numel() + 2.0 * pairs * q.shape[1] * (width + rank)
 
 
+def _restore_state(args: Sequence[Any], out: Tensor) -> Work:
+    # the last argument is the result
+    return _bytes(*args), None
+
+
 def _linear(args: Sequence[Any], out: Tensor) -> Work:
     x, weight = args
     return _bytes(x, out) + _stored(weight), 2.0 * x.numel() * weight.shape[0]
@@ -155,6 +160,7 @@ WORK: dict[str, Callable[[Sequence[Any], Any], Work]] = {
     "lightning": _lightning,
     "lightning_decode": _lightning_decode,
     "linear": _linear,
+    "restore_state": _restore_state,
     "mla_expanded": _expanded,
     "mla_over": _over,
     "mla_absorbed": _absorbed,

@@ -247,6 +247,9 @@ def test_the_engine_fits_its_model(llm: LLM, tmp_path: Path) -> None:
     engine = engine_for(llm.model)
     assert engine.room.cache.pages.dtype == torch.float64
     assert engine._limit() == llm.model.config.max_position_embeddings
+    assert engine_for(llm.model, running=3).room.cache.spare_slot == 3
+    with pytest.raises(ValueError, match=r"4096 requests at once do not fit \(.*slots 4096 -> "):
+        engine_for(llm.model, running=4096)
     # made once, and only when it is needed
     own = LLM.of(llm.model, llm.tokenizer)
     assert own.service._engine is None

@@ -39,13 +39,15 @@ class Kept:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Pace:
-    """How long requests wait, how fast they run, and when they are ended.
+class Load:
+    """How many requests there may be, how fast they run, and how they end.
 
     Parameters
     ----------
     queue
         Requests that may wait; more are told to come back later.
+    running
+        Requests that run at once; 64 on a GPU, 16 on a CPU, when left out.
     drain
         Seconds that running requests get after Ctrl-C or SIGTERM; a second one ends them.
     drafts
@@ -54,6 +56,7 @@ class Pace:
     """
 
     queue: int = 512
+    running: int | None = None
     drain: float = 30.0
     drafts: int | None = None
 
@@ -67,7 +70,7 @@ def serve(
     alias: Names = (),
     keys: Path | None = None,
     chat_template: Path | None = None,
-    pace: Pace = Pace(),  # noqa: B008
+    load: Load = Load(),  # noqa: B008
     kept: Kept = Kept(),  # noqa: B008
 ) -> int:
     """Serve a model and a page over HTTP: OpenAI's and Anthropic's APIs. Ctrl-C stops it.
@@ -96,8 +99,8 @@ def serve(
         host,
         port,
         Keys.read(keys),
+        **vars(load),
         **vars(kept),
-        **vars(pace),
         temperature=0.0 if model == "embedded" else 0.7,
         aliases=alias,
     )

@@ -17,7 +17,7 @@ from .drafts import Guesser, Pace, propose, room_for_drafts
 from .draws import Draws, rows_before_draws
 from .flight import Flight
 from .past import Paged
-from .request import Event, Overloaded, Request, Sequence, Usage
+from .request import Event, Request, Sequence, Usage, check_queue
 from .room import Room
 from .scheduler import Plan, plan, reach
 from .steps import Steps
@@ -50,7 +50,7 @@ class Engine:
         if exact:
             check_exact(model)
         self.budget, self.drafts, self.queue, self.exact = budget, drafts, queue, exact
-        self.room = Room(model, slots, pages, checkpoint_bytes, tiers)
+        self.room = Room(model, slots, pages, checkpoint_bytes, tiers, exact)
         self.guesser = Guesser(model, self.room.cache) if drafts and len(model.mtp) else None
         self.pace = Pace(drafts if self.guesser else 0)
         self.steps = self._steps() if self.device.type == "cuda" else None
@@ -73,7 +73,8 @@ class Engine:
         """As `add`, so many samples of one request, numbered from its `sample` on. One of them
         reads the prompt, the others wait and go on from its end.
         """
-        self._check(request, count)
+        request.check(self.model.config.vocab_size, self._limit())
+        check_queue(count, len(self.waiting), self.queue)
         guides = [request.guide() if request.guide else None for _ in range(count)]
         numbers = range(self.number, self.number + count)
         for n, (number, guide) in enumerate(zip(numbers, guides, strict=True)):
@@ -84,15 +85,6 @@ class Engine:
         self.number += count
         self._is_settled = False
         return list(numbers)
-
-    def _check(self, request: Request, count: int) -> None:
-        request.check(self.model.config.vocab_size, self._limit())
-        if count < 1:
-            raise ValueError(f"{count} samples are asked for; ask for 1 at least")
-        if count > self.queue:
-            raise ValueError(f"{count} samples for a queue of {self.queue}; ask for fewer")
-        if len(self.waiting) + count > self.queue:
-            raise Overloaded.by(len(self.waiting))
 
     def abort(self, number: int) -> bool:
         """End a request; False if there is none of that number. Its last event comes with the
@@ -115,6 +107,8 @@ class Engine:
         `Steps` the next call tells, once it has launched the one after it where that is known.
         """
         with ops.exactly() if self.exact else nullcontext():
+            if self.room.tiers.arrive():
+                self._is_settled = False
             flight, self._flight = self._flight, self._ahead()
             if flight is not None and not flight.is_empty:
                 draws = Draws(self.model, self._limit())
@@ -131,6 +125,9 @@ class Engine:
         """Start what can run; nothing is in the air."""
         self._update()
         self._admit()
+        # while nothing runs there is nothing to do but wait for a past that is read
+        while self.waiting and not self.running and self.room.tiers.wait():
+            self._admit()
         self._is_settled = True
         # drafts found in the text itself are the host's
         steps = None if self.drafts and self.guesser is None else self.steps
@@ -235,6 +232,8 @@ class Engine:
         reading = {r.group for r in self.running if r.done < len(r.prompt) - 1}
         for s in list(self.waiting):
             if s.group in reading or (self._coming and not s.is_begun):
+                continue
+            if self.room.is_coming(s):
                 continue
             if not self.room.free_slots and not self._park_for(s):
                 return

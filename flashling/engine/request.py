@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..model.oracle import Guide
+    from .records import Record
 
 # tokens of a page
 PAGE = 64
@@ -91,6 +92,16 @@ class Overloaded(RuntimeError):
         return cls(f"{waiting} requests are waiting; try again in {seconds:.0f} s", seconds)
 
 
+def check_queue(count: int, waiting: int, queue: int) -> None:
+    """ValueError if so many samples never fit into a queue, Overloaded if they do not now."""
+    if count < 1:
+        raise ValueError(f"{count} samples are asked for; ask for 1 at least")
+    if count > queue:
+        raise ValueError(f"{count} samples for a queue of {queue}; ask for fewer")
+    if waiting + count > queue:
+        raise Overloaded.by(waiting)
+
+
 @dataclass(frozen=True)
 class Event:
     """A token of a request: its log-probability, the likeliest when asked for; `finish` is set on
@@ -135,6 +146,9 @@ class Sequence:
     last: Tensor | None = None
     owed: list[Tensor] = field(default_factory=list)
     guide: Guide | None = None
+    # what it goes on from, if that was on the disk alone when it came
+    is_met: bool = False
+    fetched: Record | None = None
 
     @property
     def prompt(self) -> tuple[int, ...]:

@@ -26,19 +26,28 @@ SYSTEM = 8 << 30
 
 
 def engine_for(
-    model: Ling, tiers: Tiers | None = None, exact: bool = False, drafts: int = 0
+    model: Ling,
+    tiers: Tiers | None = None,
+    exact: bool = False,
+    running: int | None = None,
+    drafts: int = 0,
 ) -> Engine:
     """An engine for a model that is loaded, in what is left of its device's memory, with `tiers`
-    below it and so many drafts of a sequence. ValueError if not even one sequence of 1,024 tokens
-    fits.
+    below it. running: sequences that run at once; drafts: of each. ValueError if not even one of
+    1,024 tokens fits, or not so many.
     """
     device, config = model.head.device, model.config
     is_cpu = device.type == "cpu"
     free = _cpu_bytes() if is_cpu else _gpu_bytes(device, tiers)
     free -= guess_bytes(model) if drafts else 0
-    wanted = replace(CPU if is_cpu else GPU, dtype=model.dtype, draws=1 + drafts)
+    usual = CPU if is_cpu else GPU
+    slots = usual.slots if running is None else running
+    wanted = replace(usual, slots=slots, draws=1 + drafts, dtype=model.dtype, exact=exact)
     # the plan is one for before loading
     plan = MemoryPlan.of(config, free + weight_bytes(config, "bf16"), "bf16", wanted)
+    if running is not None and plan.slots < running:
+        told = "; ".join(plan.said)
+        raise ValueError(f"{running} requests at once do not fit ({told}); ask for {plan.slots}")
     pages, checkpoints = plan.pages, plan.checkpoint_bytes
     if is_cpu:
         pages = min(pages, pages_for(plan.context) + CPU_PAGES)

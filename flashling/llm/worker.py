@@ -72,6 +72,7 @@ class Worker:
         disk = Path(setup.disk) if setup.disk else None
         self._tiers = tiers_for(self._model, setup.host_bytes, disk, setup.disk_bytes)
         self._queue, self._ends = setup.queue, tuple(tokenizer.eos_ids)
+        self._running = setup.running
         self._compiler = Compiler(tokenizer, self._model.config.vocab_size)
         read = time.perf_counter()
         self._make(0)
@@ -86,7 +87,8 @@ class Worker:
 
     def _make(self, number: int) -> None:
         """An engine that has answered once, its steps recorded; requests count from `number`."""
-        self._engine = engine_for(self._model, self._tiers, drafts=self._drafts)
+        sizes = self._running, self._drafts
+        self._engine = engine_for(self._model, self._tiers, False, *sizes)
         self._engine.queue, self._engine.number = self._queue, number
         self._engine.add(Request(self._ends, Sampling(max_tokens=1)))
         if errors := [event.error for event in self._engine.run() if event.error]:

@@ -21,6 +21,7 @@ from .rope import (
 from .route import Choice, route
 from .sample import Cut, choose, gumbel, logprobs_of, philox, pick
 from .sample.rows import Draw, Drawn, choose_rows, draw, signed
+from .state import quantise_state, restore_state
 from .step import advance, lay, places
 
 __all__ = [
@@ -65,7 +66,9 @@ __all__ = [
     "pick",
     "places",
     "quantise",
+    "quantise_state",
     "queries_keys",
+    "restore_state",
     "rotary_table",
     "rotate_half",
     "rotate_pairs",

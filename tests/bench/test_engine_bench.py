@@ -13,7 +13,7 @@ from flashling.bench.engine import decode, drafts, prefill, timing
 from flashling.bench.engine.recipes import RECIPES, random_model
 from flashling.cli.app import main
 from flashling.config import LING_FLASH, TOY, ModelConfig
-from flashling.engine.memory import Costs
+from flashling.engine.costs import Costs
 from flashling.engine.runner import Runner
 from flashling.model.ling import Ling
 from flashling.model.packed import to_fp8

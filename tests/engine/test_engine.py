@@ -14,8 +14,8 @@ from flashling.batch import Batch
 from flashling.config import TOY
 from flashling.engine import engine as engines
 from flashling.engine.drafts import propose
-from flashling.engine.engine import Engine, Overloaded
-from flashling.engine.request import Event, Request
+from flashling.engine.engine import Engine
+from flashling.engine.request import Event, Overloaded, Request
 from flashling.engine.store import Store
 from flashling.engine.tiers import Host, Tiers
 from flashling.model import oracle

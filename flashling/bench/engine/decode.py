@@ -13,7 +13,8 @@ from torch import Tensor
 from ... import ops
 from ...config import ModelConfig
 from ...engine.cache import Cache
-from ...engine.memory import Costs, Wanted, workspace_bytes
+from ...engine.costs import Costs
+from ...engine.memory import Wanted, workspace_bytes
 from ...engine.request import pages_for
 from ...engine.runner import Runner
 from ...model.ling import Ling

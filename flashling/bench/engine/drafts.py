@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ... import ops
 from ...engine.cache import Cache
+from ...engine.costs import Costs
 from ...engine.drafts import guess_bytes, guess_head
 from ...engine.flight import Flight
-from ...engine.memory import Costs, Wanted, workspace_bytes
+from ...engine.memory import Wanted, workspace_bytes
 from ...engine.request import Request, Usage, pages_for
 from ...engine.request import Sequence as Running
 from ...engine.steps import Steps, laid

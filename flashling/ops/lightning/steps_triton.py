@@ -3,6 +3,7 @@ pass in slices of a few rows, which lie end to end in memory; many are on their 
 """
 # a launch takes more than the kernel's own parameters, and a kernel's language has no types
 # pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
+# pyright: reportArgumentType=false
 
 from __future__ import annotations
 
