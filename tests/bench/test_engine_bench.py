@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import full_size, full_size_charts, twin
+from benchmarks import figures, full_size, full_size_charts, served, twin
 from flashling.bench.engine import decode, drafts, prefill, timing
 from flashling.bench.engine.ready import ready
 from flashling.bench.engine.recipes import RECIPES, random_model
@@ -98,6 +98,12 @@ def test_what_cannot_run_is_told(
     assert found["decode"][1]["error"] == "RuntimeError: out of memory"
     assert found["prefill"][0]["ttft_ms"] > 0
     assert "failed" in full_size.page(next(tmp_path.glob("*.json")))
+
+
+def test_every_chart_is_shown_somewhere() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    text = readme + full_size.page() + served.page()
+    assert not [name for name in figures.SOURCES if f"figures/{name}.png" not in text]
 
 
 def test_a_row_takes_the_place_of_what_it_tells_anew() -> None:
