@@ -23,6 +23,8 @@ from . import timing
 
 # two chunks: every phase of the open chunk counts alike
 STEPS = 2 * ops.CHUNK
+# of so many sequences some are in every phase at each step, so that one chunk says as much
+MANY = ops.CHUNK
 # replays before those that are timed, and steps whose router's choices are counted
 WARM, COUNTED = 3, 2
 # steps of a trace
@@ -68,7 +70,7 @@ def measure(
             spread(runner, cell.context)
             for _ in range(WARM):
                 step()
-            found = timing.summary(timing.times(step, STEPS, runner.device))
+            found = timing.summary(timing.times(step, steps_of(cell.batch), runner.device))
             distinct = distinct_experts(runner)
             read = bytes_read(model, cell, distinct)
             limit = 1e3 * sum(read.values()) / bandwidth
@@ -86,6 +88,11 @@ def measure(
             }
 
 
+def steps_of(batch: int) -> int:
+    """Steps that are timed, of so many sequences."""
+    return STEPS // 2 if batch >= MANY else STEPS
+
+
 def trace(model: Ling, cell: Cell) -> Iterator[dict[str, Any]]:
     """Milliseconds of one step by op."""
     runner = Runner(model, cell.batch, cell.context + SPARE)
@@ -93,7 +100,7 @@ def trace(model: Ling, cell: Cell) -> Iterator[dict[str, Any]]:
     noise(runner)
     spread(runner, cell.context)
     step()
-    yield {"ops_ms": timing.shares(step, TRACED, runner.device)}
+    yield {"ms_by_op": timing.shares(step, TRACED, runner.device)}
 
 
 def recorded(runner: Runner) -> Callable[[], None]:
@@ -207,7 +214,7 @@ def bytes_read(model: Ling, cell: Cell, distinct: list[float]) -> dict[str, floa
             experts += routed * next(counts) / c.num_experts
     weights -= model.embed.weight.nbytes
     # the mean length over the steps
-    tokens = cell.context - (ops.CHUNK - 1) / 2 * (cell.batch > 1) + WARM + STEPS / 2
+    tokens = cell.context - (ops.CHUNK - 1) / 2 * (cell.batch > 1) + WARM + steps_of(cell.batch) / 2
     return {
         "weights": weights,
         "experts": experts,

@@ -38,8 +38,7 @@ def with_mtp(model: Ling, recipe: Recipe) -> Iterator[Ling]:
     model.config = config.with_(num_nextn_predict_layers=1, max_position_embeddings=longest)
     with torch.device("meta"):
         layer = Mtp(model.config, 0)
-    draw = torch.Generator(model.head.device).manual_seed(5)
-    fill(layer, Maker(draw, config.num_hidden_layers), recipe, "mtp.0")
+    fill(layer, Maker.of(model.head.device, 5, config.num_hidden_layers), recipe, "mtp.0")
     model.mtp = nn.ModuleList([layer.eval()])
     try:
         yield model
@@ -114,7 +113,7 @@ def measure(model: Ling, cell: decode.Cell, drafts: int) -> Iterator[dict[str, A
     for tokens in (t for t in FORCED if t <= drafts + 1):
         steps.rate.fill_(rate_of(tokens, drafts))
         found = timing.summary(_times(steps, running, drafts))
-        each = int(steps.taken) / decode.STEPS / cell.batch
+        each = int(steps.taken) / decode.steps_of(cell.batch) / cell.batch
         yield {
             "forced": tokens,
             **found,
@@ -151,4 +150,4 @@ def _times(steps: Forced, running: Sequence[Running], drafts: int) -> list[float
     for _ in range(decode.WARM):
         again()
     steps.taken.zero_()
-    return timing.times(again, decode.STEPS, steps.device)
+    return timing.times(again, decode.steps_of(len(running)), steps.device)

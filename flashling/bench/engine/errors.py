@@ -56,7 +56,7 @@ def measure(
     then quantised; layer after layer, so that one layer in all forms is the most that memory holds.
     """
     c = config.with_(num_hidden_layers=config.layer_group_size, num_nextn_predict_layers=0)
-    maker = Maker(torch.Generator(device).manual_seed(3), c.num_hidden_layers)
+    maker = Maker.of(device, 3, c.num_hidden_layers)
     starts = maker.normal(TOKENS, c.hidden_size).bfloat16()
     batch = Batch.pack([torch.zeros(TOKENS, dtype=torch.int64)], device=device)
     rotary, past = Rotary.of(c, batch.positions, torch.bfloat16), Fresh(batch)

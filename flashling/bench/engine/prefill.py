@@ -102,4 +102,4 @@ class Prompt:
     def trace(self) -> dict[str, Any]:
         """Milliseconds of a run by op."""
         self.run(2)
-        return {"ops_ms": timing.shares(self.run, 1, self.device)}
+        return {"ms_by_op": timing.shares(self.run, 1, self.device)}

@@ -105,15 +105,19 @@ def _bytes(form: Form, shape: tuple[int, ...]) -> int:
 
 @dataclass(frozen=True)
 class Maker:
-    """Draws weights on a device. depth: layers that closing projections are narrowed for."""
+    """Draws weights on a device; on the meta device, which has no numbers, without a generator.
+    depth: layers that closing projections are narrowed for.
+    """
 
-    draw: torch.Generator
+    device: torch.device
+    draw: torch.Generator | None
     depth: int
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are made."""
-        return self.draw.device
+    @classmethod
+    def of(cls, device: torch.device, seed: int, depth: int) -> Maker:
+        """One that draws from a seed."""
+        is_meta = device.type == "meta"
+        return cls(device, None if is_meta else torch.Generator(device).manual_seed(seed), depth)
 
     def normal(self, *shape: int, std: float = 1.0) -> Tensor:
         """Normal numbers in float32."""
@@ -181,7 +185,7 @@ def random_model(config: ModelConfig, device: torch.device, recipe: Recipe, seed
         raise ValueError(f"{reason}; choose another recipe")
     with torch.device("meta"):
         model = Ling(config.with_(num_nextn_predict_layers=0))
-    maker = Maker(torch.Generator(device).manual_seed(seed), config.num_hidden_layers)
+    maker = Maker.of(device, seed, config.num_hidden_layers)
     fill(model, maker, recipe)
     return model.eval()
 
