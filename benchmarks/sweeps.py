@@ -48,31 +48,31 @@ WIDE_TILES = [
 ]
 
 
-def _four(tokens: int, up: int, down: int, inputs: int, warps: int, stages: int):
+def _tiles4(tokens: int, up: int, down: int, inputs: int, warps: int, stages: int):
     return Tile4(tokens, up, inputs, warps, stages), Tile4(tokens, down, inputs, warps, stages)
 
 
 # tokens -> the tiles of both products: tokens, rows of gate and up, rows of down, inputs, warps,
 # stages
 FOUR_TILES = {
-    16: [_four(8, 128, 128, 256, 4, 3), _four(8, 32, 32, 256, 2, 3)],
-    32: [_four(8, 128, 128, 256, 4, 3)],
+    16: [_tiles4(8, 128, 128, 256, 4, 3), _tiles4(8, 32, 32, 256, 2, 3)],
+    32: [_tiles4(8, 128, 128, 256, 4, 3)],
     64: [
-        _four(8, 128, 128, 256, 4, 3),
-        _four(8, 64, 64, 256, 2, 3),
-        _four(8, 32, 32, 256, 1, 3),
-        _four(16, 64, 128, 128, 4, 4),
+        _tiles4(8, 128, 128, 256, 4, 3),
+        _tiles4(8, 64, 64, 256, 2, 3),
+        _tiles4(8, 32, 32, 256, 1, 3),
+        _tiles4(16, 64, 128, 128, 4, 4),
     ],
     256: [
-        _four(16, 128, 128, 256, 4, 3),
-        _four(16, 128, 128, 128, 4, 4),
-        _four(32, 64, 128, 128, 4, 4),
+        _tiles4(16, 128, 128, 256, 4, 3),
+        _tiles4(16, 128, 128, 128, 4, 4),
+        _tiles4(32, 64, 128, 128, 4, 4),
     ],
-    1024: [_four(64, 64, 128, 128, 4, 3), _four(64, 128, 128, 128, 8, 3)],
+    1024: [_tiles4(64, 64, 128, 128, 4, 3), _tiles4(64, 128, 128, 128, 8, 3)],
     8192: [
-        _four(128, 128, 128, 128, 8, 3),
-        _four(128, 128, 256, 128, 8, 3),
-        _four(64, 64, 128, 128, 4, 3),
+        _tiles4(128, 128, 128, 128, 8, 3),
+        _tiles4(128, 128, 256, 128, 8, 3),
+        _tiles4(64, 64, 128, 128, 4, 3),
     ],
 }
 SHAPES = {"qkvg": (16384, 4096), "o": (4096, 4096), "q_b": (6144, 1536), "down": (4096, 1024)}
