@@ -67,8 +67,8 @@ class Grid:
 
     @cached_property
     def device_tails(self) -> Tensor:
-        """`tails` as [N] int32 on the device."""
-        return sent(self.tails, self.device).int()
+        """`tails` as [N] int64 on the device, as a step counts them."""
+        return sent(self.tails, self.device)
 
     @cached_property
     def new_at(self) -> Tensor:
@@ -169,7 +169,7 @@ def lightning_decode(
     """`lightning` for R new rows of each of N sequences, planned on the device alone.
 
     q, k [N * R, H, K], v [N * R, H, V], a sequence's rows end to end; decay [H] float32; tails [N]
-    int32: the rows that each slot's open chunk holds before them, up to all C of it, which are
+    int64: the rows that each slot's open chunk holds before them, up to all C of it, which are
     then folded -> o [N * R, H, V] in float32 (float64 stays). A row past the end of the open chunk
     is not kept, and its o, though finite, means nothing.
     """

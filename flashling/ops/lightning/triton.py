@@ -321,13 +321,13 @@ def _prefill(
     n, i, w = tl.arange(0, C)[:, None], tl.arange(0, K), part * WIDTH + tl.arange(0, WIDTH)
     s = tl.load(decay + h)
     start = tl.load(starts + sequence)
-    rows = tl.load(ends + sequence) - start
+    rows = tl.load(ends + sequence).to(tl.int32) - start
     held = 0
     k_kept = None
     v_kept = None
     if state is not None:
         slot = tl.load(slots + sequence)
-        held = tl.load(tails + sequence)
+        held = tl.load(tails + sequence).to(tl.int32)
         state_at = state + slot * state_slot + h * state_head + i[:, None] * V + w
         now = tl.load(state_at)
         k_kept = tail + slot * tail_slot + h * tail_head + n * tail_row + i
@@ -406,8 +406,8 @@ def _keep(
     """
     sequence, r = tl.program_id(0), tl.program_id(1)
     start = tl.load(starts + sequence)
-    held = tl.load(tails + sequence)
-    rows = tl.load(ends + sequence) - start + held
+    held = tl.load(tails + sequence).to(tl.int32)
+    rows = tl.load(ends + sequence).to(tl.int32) - start + held
     closed = tl.maximum((rows + C - 1) // C - 1, 0)
     if (r >= tl.where(closed > 0, 0, held)) & (r < rows - closed * C):
         h, i = tl.arange(0, ROWS)[:, None], tl.arange(0, K)
