@@ -153,6 +153,12 @@ def _linear(args: Sequence[Any], out: Tensor) -> Work:
 
 
 # an op that is not here has no products, and moves its arguments and results
+def _lay(args: Sequence[Any], out: Any) -> Work:
+    _, page, place, rows = args
+    # read, and written to their places; other rows of the pages are left alone
+    return _bytes(page, place, rows, rows), None
+
+
 WORK: dict[str, Callable[[Sequence[Any], Any], Work]] = {
     "grouped_matmul": _grouped,
     "experts": _experts,
@@ -160,9 +166,10 @@ WORK: dict[str, Callable[[Sequence[Any], Any], Work]] = {
     "lightning": _lightning,
     "lightning_decode": _lightning_decode,
     "linear": _linear,
-    "restore_state": _restore_state,
+    "lay": _lay,
     "mla_expanded": _expanded,
     "mla_over": _over,
     "mla_absorbed": _absorbed,
     "mla_paged": _paged,
+    "restore_state": _restore_state,
 }

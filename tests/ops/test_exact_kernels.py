@@ -135,7 +135,7 @@ def test_lightning_rows_do_not_see_how_they_came(ends: tuple[int, ...]) -> None:
         at = end
     one = Carry(carry.state, carry.tail, carry.slots[:1])
     for i in range(at, 140):
-        held = torch.tensor([(i - 1) % C + 1], dtype=torch.int32, device=DEVICE)
+        held = torch.tensor([(i - 1) % C + 1], device=DEVICE)
         row = slice(i, i + 1)
         outs.append(ops.lightning_decode(q[row], k[row], v[row], decay, one, held))
     assert torch.equal(torch.cat(outs), want)
@@ -151,7 +151,7 @@ def test_lightning_drafts_have_the_bits_of_a_prompt() -> None:
     ops.lightning(q[:61], k[:61], v[:61], decay, Grid((0, 61), (0,), DEVICE), carry)
     # the fourth row of the first step does not fit, and comes again
     for at, held in ((61, 61), (64, 64), (68, 4)):
-        tails = torch.tensor([held], dtype=torch.int32, device=DEVICE)
+        tails = torch.tensor([held], device=DEVICE)
         rows, fits = slice(at, at + 4), min(4, C - held % C)
         out = ops.lightning_decode(q[rows], k[rows], v[rows], decay, carry, tails)
         assert torch.equal(out[:fits], want[at : at + fits]) and out.isfinite().all()

@@ -146,7 +146,7 @@ def test_decode_rows_do_not_see_their_company(few: int, monkeypatch: pytest.Monk
     tails, slots = [5, 64, 30], [0, 1, 2]
     decay = ops.slopes(2, 3, 32)
     q, k, v = rows(3)
-    at = torch.tensor(tails, dtype=torch.int32, device=DEVICE)
+    at = torch.tensor(tails, device=DEVICE)
     together = carried(slots, tails)
     out = kernels.lightning_decode(q, k, v, decay, together, at)
     alone = carried(slots, tails)

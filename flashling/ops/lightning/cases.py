@@ -34,7 +34,7 @@ def _rows(m: Maker, sequences: int, heads: int, width: int, rows: int = 1):
     tails = [n * 37 % (CHUNK + 1) for n in range(sequences)]
     tails = [CHUNK if t + rows > CHUNK else t for t in tails]
     q, k, v, decay, _, carry = _carried(m, [rows] * sequences, tails, heads, width)
-    return q, k, v, decay, carry, torch.tensor(tails, dtype=torch.int32, device=m.device)
+    return q, k, v, decay, carry, torch.tensor(tails, device=m.device)
 
 
 cases = [

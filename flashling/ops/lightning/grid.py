@@ -67,8 +67,8 @@ class Grid:
 
     @cached_property
     def device_tails(self) -> Tensor:
-        """`tails` as [N] int32 on the device."""
-        return sent(self.tails, self.device).int()
+        """`tails` as [N] int64 on the device, as the counts of a step are."""
+        return sent(self.tails, self.device)
 
     def spans(self, chunks: int) -> Spans:
         """The sequences in spans of `chunks` chunks, made once."""

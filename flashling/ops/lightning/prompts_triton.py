@@ -105,7 +105,7 @@ def _borders_of(rows: Rows, decay: Tensor, spans: Spans, kept: tuple[Any, ...], 
     (_, heads, width), tile = rows.v.shape, cut.walk
     height, columns = min(cut.height, width), min(tile.columns, width)
     borders = rows.v.new_empty(len(spans.places), heads, width, width)
-    _walk[(len(spans.several) * heads * (width // height) * (width // columns),)](
+    _walk_chunks[(len(spans.several) * heads * (width // height) * (width // columns),)](
         rows.k,
         rows.v,
         decay,
@@ -257,13 +257,13 @@ def _prefill(
     n, i, w = tl.arange(0, C)[:, None], tl.arange(0, K), part * WIDTH + tl.arange(0, WIDTH)
     s = tl.load(decay + h)
     start = tl.load(starts + sequence)
-    rows = tl.load(ends + sequence) - start
+    rows = tl.load(ends + sequence).to(tl.int32) - start
     held = 0
     k_kept = None
     v_kept = None
     if state is not None:
         slot = tl.load(slots + sequence)
-        held = tl.load(tails + sequence)
+        held = tl.load(tails + sequence).to(tl.int32)
         state_at = state + slot * state_slot + h * state_head + i[:, None] * V + w
         now = tl.load(state_at)
         k_kept = tail + slot * tail_slot + h * tail_head + n * tail_row + i
@@ -319,7 +319,7 @@ def _prefill(
 
 
 @triton.jit
-def _walk(
+def _walk_chunks(
     k,
     v,
     decay,
@@ -364,10 +364,10 @@ def _walk(
     n, tile = tl.arange(0, C)[:, None], i[:, None] * V + w
     s = tl.load(decay + h)
     start = tl.load(starts + sequence)
-    rows = tl.load(ends + sequence) - start
+    rows = tl.load(ends + sequence).to(tl.int32) - start
     held = 0
     if state is not None:
-        held = tl.load(tails + sequence)
+        held = tl.load(tails + sequence).to(tl.int32)
     # a full last chunk stays open
     closed = (rows + held - 1) // C
     step: tl.constexpr = HEADS * K * V
@@ -451,12 +451,12 @@ def _outputs(
     n, i, w = tl.arange(0, R)[:, None], tl.arange(0, K), part * WIDTH + tl.arange(0, WIDTH)
     s = tl.load(decay + h)
     start = tl.load(starts + sequence)
-    rows = tl.load(ends + sequence) - start
+    rows = tl.load(ends + sequence).to(tl.int32) - start
     held = 0
     k_kept = None
     v_kept = None
     if state is not None:
-        held = tl.load(tails + sequence)
+        held = tl.load(tails + sequence).to(tl.int32)
         slot = tl.load(slots + sequence)
         state += slot * state_slot + h * state_head
         k_kept = tail + slot * tail_slot + h * tail_head + n * tail_row + i
@@ -509,8 +509,8 @@ def _keep(
     """
     sequence, r = tl.program_id(0), tl.program_id(1)
     start = tl.load(starts + sequence)
-    held = tl.load(tails + sequence)
-    rows = tl.load(ends + sequence) - start + held
+    held = tl.load(tails + sequence).to(tl.int32)
+    rows = tl.load(ends + sequence).to(tl.int32) - start + held
     closed = tl.maximum((rows + C - 1) // C - 1, 0)
     if (r >= tl.where(closed > 0, 0, held)) & (r < rows - closed * C):
         h, i = tl.arange(0, ROWS)[:, None], tl.arange(0, K)

@@ -49,7 +49,7 @@ def steps(
     # a round has as many slices of the state as a key has chunks
     assert width % chunk == chunk % tile.rows == 0
     out = v.new_empty(v.shape, dtype=torch.float32)
-    _step[(sequences * heads,)](
+    _decode_rows[(sequences * heads,)](
         *(q, k, v, decay, out, *kept, width**-0.5),
         *(x.stride(i) for x in (q, k, v) for i in (0, 1)),
         *(heads, chunk, width, len(q) // sequences, tile.rows, tile.ahead, interpreted()),
@@ -73,7 +73,7 @@ def _round(state, keys, m, t, row, EACH: tl.constexpr, SLICE: tl.constexpr, W: t
 
 
 @triton.jit
-def _step(
+def _decode_rows(
     q,
     k,
     v,
@@ -112,7 +112,7 @@ def _step(
     i, r = tl.arange(0, W), tl.arange(0, SLICE)
     s = tl.load(decay + h)
     slot = tl.load(slots + n)
-    held = tl.load(tails + n)
+    held = tl.load(tails + n).to(tl.int32)
     t = tl.where(held == C, 0, held)
     keys_at = tail + slot * tail_slot + h * tail_head
     values_at = keys_at + tail_side

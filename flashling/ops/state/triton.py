@@ -53,7 +53,7 @@ def quantise_state(
         raise ValueError("a state must be contiguous, and the last dimension of its tail")
     numbers = torch.empty_like(state, dtype=torch.int8)
     scale = state.new_empty(state.shape[:3], dtype=torch.bfloat16)
-    _quantise[(layers * heads * (keys // tile.rows),)](
+    _quantise_state[(layers * heads * (keys // tile.rows),)](
         state,
         tail,
         decay.to(state.device),
@@ -97,7 +97,7 @@ def restore_state(
 
 
 @triton.jit(do_not_specialize=["rows"])
-def _quantise(
+def _quantise_state(
     state,
     tail,
     decay,

@@ -77,7 +77,7 @@ def lay(pages: Tensor, page: Tensor, place: Tensor, rows: Tensor) -> Tensor:
     rows = rows if rows.stride(1) == 1 else rows.contiguous()
     count, width = rows.shape
     if count:
-        _lay[(count,)](
+        _lay_rows[(count,)](
             *(pages, page.contiguous(), place.contiguous(), rows, *pages.stride()[:2]),
             *(rows.stride(0), width, triton.next_power_of_2(width)),
             num_warps=4,
@@ -87,7 +87,7 @@ def lay(pages: Tensor, page: Tensor, place: Tensor, rows: Tensor) -> Tensor:
 
 
 @triton.jit(do_not_specialize_on_alignment=["page", "place"])
-def _lay(
+def _lay_rows(
     pages,
     page,
     place,
