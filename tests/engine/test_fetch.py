@@ -112,7 +112,7 @@ def test_one_that_is_alone_waits_for_it(tmp_path: Path) -> None:
 
 
 def drop(bench: Bench) -> None:
-    assert bench.engine.delete_session("", "s")
+    assert bench.engine.room.tiers.delete("", "s")
 
 
 def update(bench: Bench) -> None:
