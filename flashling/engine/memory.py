@@ -62,12 +62,12 @@ class MemoryPlan:
         cls,
         config: ModelConfig,
         free_bytes: int,
-        weight_format: str = "bf16",
+        weight_format: str | None = "bf16",
         wanted: Wanted | None = None,
     ) -> MemoryPlan:
         """The plan for `free_bytes` of a device before the weights are loaded.
 
-        weight_format: a name in `quant.PLANS`. Each live slot comes with pages for 4,096 tokens
+        weight_format: a name in `quant.PLANS`, None if the weights are there already. Each live slot comes with pages for 4,096 tokens
         and one checkpoint, in int8 if there is no room for more; of what is left half goes to
         pages, half to checkpoints. Wishes that do not fit are cut, and `said` tells. ValueError if
         not even one sequence of 1,024 tokens fits.
@@ -75,7 +75,7 @@ class MemoryPlan:
         wanted = wanted or Wanted()
         _check(wanted)
         said: list[str] = []
-        weights = weight_bytes(config, weight_format)
+        weights = 0 if weight_format is None else weight_bytes(config, weight_format)
         longest = min(wanted.context, config.max_position_embeddings)
         if longest < wanted.context:
             said.append(f"context {wanted.context:,} -> {longest:,}: the model has no more")
@@ -165,8 +165,8 @@ class _Need:
             missing = c.slot + pages_for(low) * c.page - self.left(1, low)
             raise ValueError(
                 f"{size_text(self.free)} are free, and {size_text(missing)} more are needed for "
-                f"weights ({size_text(self.weights)}), workspaces "
-                f"({size_text(self.workspaces(1, low))}) and one sequence of {low:,} tokens: "
+                f"{self._weights(', ')}workspaces ({size_text(self.workspaces(1, low))}) and one "
+                f"sequence of {low:,} tokens: "
                 "choose a format of fewer bits, a smaller step budget or context, or a larger "
                 "device"
             )
@@ -189,12 +189,16 @@ class _Need:
             low, high = (n, high) if need <= self.left(n, context) else (low, n - 1)
         return low
 
+    def _weights(self, then: str) -> str:
+        """Nothing where they are there already."""
+        return f"weights ({size_text(self.weights)}){then}" if self.weights else ""
+
     def reason(self, slots: int, context: int) -> str:
         room = size_text(self.left(slots, context))
         each = size_text(self.costs.slot + self.costs.least)
         return (
-            f"{room} are left beside weights ({size_text(self.weights)}) and workspaces; a slot "
-            f"with its checkpoint takes {each}, a token {size_text(self.costs.token)}"
+            f"{room} are left beside {self._weights(' and ')}workspaces; a slot with "
+            f"its checkpoint takes {each}, a token {size_text(self.costs.token)}"
         )
 
 

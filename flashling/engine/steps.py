@@ -47,7 +47,8 @@ class Recorded:
                 call(given)
         torch.cuda.current_stream().wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool):
+        # threads that read and write files take pinned memory meanwhile
+        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
             self.found = call(given)
 
     def replay(self) -> None:

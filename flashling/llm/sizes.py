@@ -11,7 +11,7 @@ import torch
 
 from ..engine.drafts import guess_bytes
 from ..engine.engine import Engine
-from ..engine.memory import MemoryPlan, Wanted, weight_bytes
+from ..engine.memory import MemoryPlan, Wanted
 from ..engine.request import pages_for
 from ..engine.tiers import Tiers
 from ..model.ling import Ling
@@ -43,8 +43,7 @@ def engine_for(
     usual = CPU if is_cpu else GPU
     slots = usual.slots if running is None else running
     wanted = replace(usual, slots=slots, draws=1 + drafts, dtype=model.dtype, exact=exact)
-    # the plan is one for before loading
-    plan = MemoryPlan.of(config, free + weight_bytes(config, "bf16"), "bf16", wanted)
+    plan = MemoryPlan.of(config, free, None, wanted)
     if running is not None and plan.slots < running:
         told = "; ".join(plan.said)
         raise ValueError(f"{running} requests at once do not fit ({told}); ask for {plan.slots}")

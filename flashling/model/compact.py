@@ -56,6 +56,7 @@ def read(
             model.mtp = torch.nn.ModuleList()
         kept = _kept(source)
         replace(model, lambda name, weight: _room(kept[name], weight), kept)
+    _check_room(path, model, torch.device(device))
     model = model.to_empty(device=device)
     for name, b in model.named_buffers():
         if name.rsplit(".", 1)[-1] in ("load", "bias"):
@@ -73,6 +74,20 @@ def read(
 
     each([(t, source.parts(t)) for t in source.table], fill, device, progress, spent)
     return model
+
+
+def _check_room(path: str | Path, model: Ling, device: torch.device) -> None:
+    """ValueError where a GPU has less free memory than a model without numbers will take."""
+    if device.type != "cuda" or torch.cuda.get_device_properties(device).is_integrated:
+        return
+    tensors = [*model.parameters(), *model.buffers()]
+    need, free = sum(t.nbytes for t in tensors), torch.cuda.mem_get_info(device)[0]
+    if need > free:
+        raise ValueError(
+            f"{path}: the weights take {need / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free "
+            f"on {torch.cuda.get_device_name(device)}; take a release in fewer bits, or make one "
+            "with `flashling quantize`, or free the GPU"
+        )
 
 
 def _since(began: float) -> tuple[float, float]:

@@ -82,3 +82,16 @@ def test_a_number_that_is_none_is_named(plain: Path, tmp_path: Path) -> None:
     change(tmp_path / "fp8", name, spoil)
     with pytest.raises(CheckpointError, match=f"{name} holds NaN"):
         compact.read(tmp_path / "fp8")
+
+
+def test_weights_that_do_not_fit_are_named_before_any_is_read(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Small:
+        is_integrated = False
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Small)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 20, 1 << 30))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a small GPU")
+    with pytest.raises(ValueError, match=r"weights take .* GiB are free on a small GPU; take"):
+        compact.read(plain, device="cuda")
