@@ -67,10 +67,10 @@ class MemoryPlan:
     ) -> MemoryPlan:
         """The plan for `free_bytes` of a device before the weights are loaded.
 
-        weight_format: a name in `quant.PLANS`, None if the weights are there already. Each live slot comes with pages for 4,096 tokens
-        and one checkpoint, in int8 if there is no room for more; of what is left half goes to
-        pages, half to checkpoints. Wishes that do not fit are cut, and `said` tells. ValueError if
-        not even one sequence of 1,024 tokens fits.
+        weight_format: a name in `quant.PLANS`, None if the weights are there already. Each live
+        slot comes with pages for 4,096 tokens and one checkpoint, in int8 if there is no room for
+        more; of what is left half goes to pages, half to checkpoints. Wishes that do not fit are
+        cut, and `said` tells. ValueError if not even one sequence of 1,024 tokens fits.
         """
         wanted = wanted or Wanted()
         _check(wanted)

@@ -129,7 +129,7 @@ def test_on_80_gb_int4_runs_and_the_others_say_what_is_missing(
     used = taken["slots"] * costs.slot + taken["pages"] * costs.page + taken["checkpoint_bytes"]
     assert 2e9 < used < left
     left = 1 << 30
-    with pytest.raises(ValueError, match="more are needed for weights"):
+    with pytest.raises(ValueError, match="more are needed for workspaces"):
         sizes.engine_for(cast(Ling, model))
 
 

@@ -107,11 +107,7 @@ def recorded(runner: Runner) -> Callable[[], None]:
     """The step that is measured, of all of the runner's slots: a graph's replay on CUDA, the same
     calls elsewhere. It runs some steps: fill the slots afterwards.
     """
-    count = len(runner.tokens)
-    if runner.device.type == "cuda":
-        return runner.record(range(count)).replay
-    at = torch.arange(count)
-    return lambda: runner.step(at)
+    return runner.record().replay if runner.device.type == "cuda" else runner.step
 
 
 def noise(runner: Runner) -> None:
@@ -175,8 +171,7 @@ def skewed(model: Ling, deviation: float) -> Iterator[None]:
 
 def distinct_experts(runner: Runner) -> list[float]:
     """Of each layer with experts, how many of them the runner's next steps chose: as `counted`."""
-    at = torch.arange(len(runner.tokens), device=runner.device)
-    return counted(runner.model, lambda: runner.step(at))
+    return counted(runner.model, runner.step)
 
 
 @torch.no_grad()
