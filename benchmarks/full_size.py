@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
@@ -10,7 +9,19 @@ from statistics import mean
 from flashling.bench.engine.memory import DEVICES
 
 from .figures import RESULTS
-from .rows import Report, Row, cell_of, commits, good, name_of, ratios, table, timed, values
+from .rows import (
+    Report,
+    Row,
+    cell_of,
+    commits,
+    good,
+    name_of,
+    ratios,
+    read,
+    table,
+    timed,
+    values,
+)
 
 SOURCE = "engine-nvidia-h200.json"
 REMEDY = "run python3 -m benchmarks.twin out=benchmarks/results on one GPU"
@@ -49,7 +60,7 @@ def page(source: Path = RESULTS / SOURCE) -> str:
     parts = ["# The whole model on one device", "Made by `make docs` from the results of a run."]
     if not source.exists():
         return "\n\n".join([*parts, f"Nothing is measured yet: {REMEDY}."]) + "\n"
-    report = json.loads(source.read_text("utf-8"))
+    report = read(source)
     parts.append(_about(report))
     for title, part, told, make in SECTIONS:
         if body := make(report):
@@ -279,8 +290,8 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[Report], str]], ...] = (
         "decode",
         "Tokens a second from the embedding to the drawn token, by batch and tokens of context; in "
         "brackets milliseconds of a step (mean of 128, from 64 sequences on of 64: all phases of a "
-        "chunk count alike), and the part of the speed that reading its bytes at the measured "
-        "bandwidth would allow. Where a cell does not fit: the bytes that it misses.",
+        "chunk count alike), and the part of the speed that reading its bytes at the "
+        "fastest measured bandwidth would allow. Where a cell does not fit: the bytes it misses.",
         _decode,
     ),
     (

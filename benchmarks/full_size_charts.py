@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .figures import BLUE, GREY, ORANGE, STYLE
-from .rows import good, ratios, values
+from .rows import good, ratios, read, values
 
 COLOURS = (BLUE, ORANGE, "#3d8a4f", "#8a4f9e", "#a33b3b", GREY)
 # panels beside each other
@@ -18,9 +17,7 @@ ACROSS = 3
 
 def decode(source: Path, target: Path) -> None:
     """Tokens a second against the batch, by context, and the limit of bytes; a panel a recipe."""
-    rows = [
-        r for r in good(json.loads(source.read_text("utf-8")), "decode") if r["routing"] == "random"
-    ]
+    rows = [r for r in good(read(source), "decode") if r["routing"] == "random"]
     recipes = values(rows, "recipe")
     with _panels(
         len(recipes), target, "decode, tokens a second (dashed: limit of bytes)"
@@ -45,7 +42,7 @@ def decode(source: Path, target: Path) -> None:
 
 def prefill(source: Path, target: Path) -> None:
     """Tokens a second against the prompt, by recipe."""
-    rows = good(json.loads(source.read_text("utf-8")), "prefill")
+    rows = good(read(source), "prefill")
     with _panels(1, target, "prefill, tokens a second") as [axes]:
         recipes = values(rows, "recipe")
         for colour, recipe in zip(_shades(len(recipes)), recipes, strict=True):
@@ -59,7 +56,7 @@ def prefill(source: Path, target: Path) -> None:
 
 def twin(source: Path, target: Path) -> None:
     """The twin's time over the model's: decode against context and against batch, and prefill."""
-    report = json.loads(source.read_text("utf-8"))
+    report = read(source)
     steps, prompts = ratios(report, "decode"), ratios(report, "prefill")
     by_batch: dict[tuple[str, int], list[tuple[int, float]]] = {}
     for (recipe, batch), points in steps.items():

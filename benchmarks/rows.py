@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
 Report = dict[str, Any]
+
+
+def read(source: Path) -> Report:
+    """A report; what limits its steps is counted at the fastest reading of all its runs, since one
+    that a GPU read slowly in would flatter its own.
+    """
+    report = json.loads(source.read_text("utf-8"))
+    fastest = max((run.get("read_bytes_per_s", 0) for run in report["runs"]), default=0)
+    for r in report.get("decode", ()):
+        if fastest and "bytes" in r:
+            r["limit_ms"] = 1e3 * sum(r["bytes"].values()) / fastest
+            r["of_limit"] = r["limit_ms"] / r["ms_mean"]
+    return report
 
 
 def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
@@ -51,8 +67,16 @@ def commits(report: Report, part: str) -> str:
     if not by:
         return ""
     first, *others = sorted(by, key=lambda c: -len(by[c]))
-    told = [f"Measured at {first}", *(f"at {c}: {'; '.join(by[c])}" for c in others)]
+    told = [f"Measured at {first}", *(f"at {c}: {_cells(list(by[c]))}" for c in others)]
     return ". Others ".join([told[0], "; ".join(told[1:])] if others else told) + "."
+
+
+def _cells(names: list[str]) -> str:
+    """Cells by name, or where there are many how many of each recipe."""
+    if len(names) <= 4:
+        return "; ".join(names)
+    counts = Counter(name.split(",")[0] for name in names)
+    return "; ".join(f"{n} of {recipe}" for recipe, n in counts.items())
 
 
 def timed(report: Report, part: str) -> dict[tuple[Any, ...], float]:
