@@ -22,8 +22,8 @@ import torch
 
 from flashling.config import LING_FLASH
 from flashling.engine.cache import Snapshot
+from flashling.engine.costs import Costs
 from flashling.engine.keep import Keeper, Kept, Policy, path, whole_pages
-from flashling.engine.memory import Costs
 from flashling.engine.pages import Pages
 from flashling.engine.request import pages_for
 from flashling.ops import CHUNK

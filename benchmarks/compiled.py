@@ -1,9 +1,10 @@
 """What the compiler makes of the kernels that serve the full model, for GPUs at hand or not.
 
-`python3 -m benchmarks.compiled [80 89 90 100 120 121] [here] [recipes=bf16,fp8,blocks,int4]
-[out=FOLDER]`. Each kind of GPU is compiled for with the tiles that would be chosen there; `here` is
-the GPU at hand, whose launches then find the kernels in Triton's cache. Everything is compiled
-anew. Tells seconds, shared memory beside what a program can have, registers and spilled bytes.
+`python3 -m benchmarks.compiled [80 89 90 100 120 121] [here] [out=FOLDER]
+[recipes=bf16,fp8,blocks,int4,int4-128]`. Each kind of GPU is compiled for with the tiles that would
+be chosen there; `here` is the GPU at hand, whose launches then find the kernels in Triton's cache.
+Everything is compiled anew. Tells seconds, shared memory beside what a program can have, registers
+and spilled bytes.
 """
 
 from __future__ import annotations
@@ -27,14 +28,15 @@ import torch
 from flashling.config import LING_FLASH, ModelConfig
 from flashling.engine import warm
 from flashling.model.ling import Ling
-from flashling.model.packed import replace
-from flashling.ops import Fp8, Int4, device
-from flashling.ops.linear.int4 import EACH, GROUP
+from flashling.model.packed import HEAD, Packed, replace
+from flashling.ops import Fp8, Int4, Int8, device
+from flashling.ops.linear.int4 import EACH, GROUPS
 
 from .ops import about
 
 Report = dict[str, Any]
-RECIPES = ("bf16", "fp8", "blocks", "int4")
+FOURS = dict(zip(("int4", "int4-128"), GROUPS, strict=True))
+RECIPES = ("bf16", "fp8", "blocks", *FOURS)
 # of a sequence in a step, so that the kernels of several rows are among them
 DRAFTS = 3
 
@@ -73,19 +75,24 @@ def settle(kind: int | None, folder: str) -> None:
 
 
 def empty(config: ModelConfig, recipe: str) -> Ling:
-    """A model without numbers, its linear weights in a recipe's form."""
+    """A model without numbers, its linear weights in a recipe's form; with int4 a head in int8."""
 
-    def make(_: str, weight: torch.Tensor) -> Fp8 | Int4:
+    def make(name: str, weight: torch.Tensor) -> Packed:
         *front, rows, columns = weight.shape
-        if recipe == "int4":
+        if name == HEAD:
+            return Int8(weight.to(torch.int8), torch.empty(rows))
+        if recipe in FOURS:
             words = torch.empty(*front, rows, columns // EACH, dtype=torch.int32)
-            return Int4(words, torch.empty(*front, rows, columns // GROUP, dtype=torch.bfloat16))
+            scales = columns // FOURS[recipe]
+            return Int4(words, torch.empty(*front, rows, scales, dtype=torch.bfloat16))
         across = [-(-rows // 128), -(-columns // 128)] if recipe == "blocks" else [rows]
         return Fp8(weight.to(torch.float8_e4m3fn), torch.empty(*front, *across))
 
     with torch.device("meta"):
         model = Ling(config).cast(torch.bfloat16)
-        return model if recipe == "bf16" else replace(model, make)
+        if recipe == "bf16":
+            return model
+        return replace(replace(model, make), make, (HEAD,) if recipe == "int4" else ())
 
 
 def compiled(recipe: str, show: bool = False) -> Report:

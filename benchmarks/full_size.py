@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from flashling.bench.engine.memory import DEVICES
 
 from .figures import RESULTS
+from .rows import (
+    Report,
+    Row,
+    cell_of,
+    commits,
+    good,
+    name_of,
+    ratios,
+    read,
+    table,
+    timed,
+    values,
+)
 
 SOURCE = "engine-nvidia-h200.json"
 REMEDY = "run python3 -m benchmarks.twin out=benchmarks/results on one GPU"
@@ -28,8 +39,20 @@ AARCH64 = {
     "llguidance 1.9.1": "manylinux_2_31",
 }
 
-Row = dict[str, Any]
-Report = dict[str, Any]
+# sections with a chart of `make figures`
+CHARTS = {
+    "Decode": "full-size-decode",
+    "Prefill": "full-size-prefill",
+    "Beside softmax attention": "full-size-twin",
+}
+# a part of a trace that has its own column in one row at least
+SMALL = 0.01
+# parts of a step: the ops of a trace that do them, and the bytes that they cannot but read
+PARTS = {
+    "experts": (("experts",), ("experts",)),
+    "lightning": (("lightning",), ("states", "tails")),
+    "mla": (("mla",), ("latents",)),
+}
 
 
 def page(source: Path = RESULTS / SOURCE) -> str:
@@ -37,42 +60,31 @@ def page(source: Path = RESULTS / SOURCE) -> str:
     parts = ["# The whole model on one device", "Made by `make docs` from the results of a run."]
     if not source.exists():
         return "\n\n".join([*parts, f"Nothing is measured yet: {REMEDY}."]) + "\n"
-    report = json.loads(source.read_text("utf-8"))
+    report = read(source)
     parts.append(_about(report))
-    for title, told, make in SECTIONS:
+    for title, part, told, make in SECTIONS:
         if body := make(report):
-            parts += [f"## {title}", told, body]
+            parts += [f"## {title}", " ".join(filter(None, [told, commits(report, part)])), body]
+            if name := CHARTS.get(title):
+                parts.append(f"![{title}](figures/{name}.png)")
     return "\n\n".join(parts) + "\n"
 
 
 def _about(report: Report) -> str:
     lines = [
-        "Random weights: speed and memory, never quality. Rows may come from several runs:",
+        "Random weights: speed and memory, never quality. Rows may come from several runs; under",
+        "each title stands of which commits. Measured on:",
         "",
     ]
+    places: dict[str, list[float]] = {}
     for run in report["runs"]:
-        reads = run.get("read_bytes_per_s")
-        found = f"; reads {reads / 1e12:.2f} TB/s" if reads else ""
-        facts = f"{run['device']}, torch {run['torch']}, commit {run['commit']}"
-        lines.append(f"- {facts}: {run['model']}, {run['layers']} layers{found}")
+        what = f"{run['device']}, torch {run['torch']}: {run['model']}, {run['layers']} layers"
+        places.setdefault(what, []).append(run.get("read_bytes_per_s", 0) / 1e12)
+    for what, found in places.items():
+        reads = sorted({f"{r:.2f}" for r in found if r})
+        span = " to ".join(dict.fromkeys([reads[0], reads[-1]])) if reads else ""
+        lines.append(f"- {what}{f'; reads {span} TB/s' if span else ''}")
     return "\n".join(lines)
-
-
-def table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """A table in Markdown."""
-    lines = [[*head], ["---"] * len([*head]), *([*r] for r in rows)]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
-def good(report: Report, part: str) -> list[Row]:
-    """Rows of cells that ran."""
-    return [r for r in report.get(part, ()) if "missing_bytes" not in r and "error" not in r]
-
-
-def values(rows: Iterable[Row], key: str) -> list[Any]:
-    """What the rows have under a key: without doubles, numbers in order."""
-    found = list(dict.fromkeys(r[key] for r in rows if key in r))
-    return sorted(found) if all(isinstance(v, int) for v in found) else found
 
 
 def _memory(report: Report) -> str:
@@ -147,10 +159,6 @@ def _experts(report: Report) -> str:
     return table(["recipe", "batch", *kinds], lines)
 
 
-def _met(r: Row | None) -> str:
-    return f"{mean(r['distinct_experts']):.1f} ({r['ms_mean']:.2f} ms)" if r else ""
-
-
 def _drafts(report: Report) -> str:
     rows, lines = good(report, "drafts"), []
     kinds, cells = values(rows, "forced"), {}
@@ -174,8 +182,8 @@ def _gain(r: Row | None) -> str:
 
 
 def _prefill(report: Report) -> str:
-    lines = []
-    for r in report.get("prefill", ()):
+    lines, rows = [], report.get("prefill", ())
+    for r in sorted(rows, key=lambda r: (r["recipe"], r["tokens"])):
         if "ttft_ms" in r:
             told = f"{r['tokens_per_s']:,.0f}", f"{r['ttft_ms']:,.0f}", r["chunk"]
         else:
@@ -185,17 +193,57 @@ def _prefill(report: Report) -> str:
     return table(head, lines) if lines else ""
 
 
-def _trace(report: Report) -> str:
-    rows = good(report, "trace")
-    names = list(dict.fromkeys(name for r in rows for name in r["ops_ms"]))
-    times = timed(report, "decode") | timed(report, "prefill")
+def _exact(report: Report) -> str:
     lines = []
-    for r in rows:
-        what = f"step of {r['batch']}" if "batch" in r else f"prompt of {r['tokens']:,}"
-        total, whole = sum(r["ops_ms"].values()), times.get(cell_of(r))
-        shares = [_ms(r["ops_ms"].get(n)) for n in names]
-        lines.append([f"{r['recipe']}, {what}", _ms(whole), _ms(total), *shares])
-    return table(["milliseconds", "timed", "kernels", *names], lines) if lines else ""
+    for r in report.get("exact", ()):
+        if "times" in r:
+            lines.append([name_of(r), _ms(r["fast_ms"]), _ms(r["exact_ms"]), f"{r['times']:.2f}"])
+        else:
+            lines.append([name_of(r), r.get("refused") or _cell(r), "", ""])
+    return table(["", "fast, ms", "exact, ms", "times"], lines) if lines else ""
+
+
+def _traced(report: Report) -> list[Row]:
+    """Rows of traces: steps by batch, then prompts by length."""
+    rows = [r for r in good(report, "trace") if "ms_by_op" in r]
+    return sorted(rows, key=lambda r: (r["recipe"], r.get("tokens", 0), r.get("batch", 0)))
+
+
+def _trace(report: Report) -> str:
+    rows = _traced(report)
+    times = timed(report, "decode") | timed(report, "prefill")
+    totals = [sum(r["ms_by_op"].values()) for r in rows]
+    names = dict.fromkeys(
+        name
+        for r, total in zip(rows, totals, strict=True)
+        for name, ms in r["ms_by_op"].items()
+        if ms >= SMALL * total
+    )
+    lines = []
+    for r, total in zip(rows, totals, strict=True):
+        shown = [r["ms_by_op"].get(name, 0.0) for name in names]
+        rest = max(0.0, total - sum(shown))
+        lines.append([name_of(r), *map(_ms, [times.get(cell_of(r)), total, *shown, rest])])
+    head = ["milliseconds", "timed", "traced", *names, "smaller ones"]
+    return table(head, lines) if lines else ""
+
+
+def _gap(report: Report) -> str:
+    rows = [r for r in good(report, "decode") if r["routing"] == "random"]
+    steps, lines = {cell_of(r): r for r in rows}, []
+    for r in _traced(report):
+        if step := steps.get(cell_of(r)):
+            ms_of_byte = step["limit_ms"] / sum(step["bytes"].values())
+            left, least = sum(r["ms_by_op"].values()), step["limit_ms"]
+            told = []
+            for ops, kinds in PARTS.values():
+                took = sum(r["ms_by_op"].get(op, 0.0) for op in ops)
+                bound = sum(step["bytes"][kind] for kind in kinds) * ms_of_byte
+                left, least = left - took, least - bound
+                told.append(f"{took:.2f} ({bound:.2f})")
+            whole = f"{sum(r['ms_by_op'].values()):.2f} ({step['limit_ms']:.2f})"
+            lines.append([name_of(r), whole, *told, f"{left:.2f} ({least:.2f})"])
+    return table(["milliseconds", "traced", *PARTS, "all else"], lines) if lines else ""
 
 
 def _ms(found: float | None) -> str:
@@ -203,90 +251,101 @@ def _ms(found: float | None) -> str:
 
 
 def _twin(report: Report) -> str:
-    lines = [
-        [name, f"{place:,}", f"{ratio:.2f}"]
-        for part in ("decode", "prefill")
-        for name, points in ratios(report, part).items()
-        for place, ratio in points
-    ]
-    return table(["", "context", "twin's time / ours"], lines) if lines else ""
-
-
-def cell_of(r: Row) -> tuple[Any, ...]:
-    """What is alike in the rows of one cell in all parts."""
-    return tuple(r.get(k) for k in ("recipe", "batch", "context", "tokens"))
-
-
-def timed(report: Report, part: str) -> dict[tuple[Any, ...], float]:
-    """Milliseconds of each cell of "decode" (with routing that is not skewed) or "prefill"."""
-    time = "ms_mean" if part == "decode" else "ttft_ms"
-    rows = [r for r in good(report, part) if r.get("routing", "random") == "random"]
-    return {cell_of(r): r[time] for r in rows}
-
-
-def ratios(report: Report, part: str) -> dict[str, list[tuple[int, float]]]:
-    """The twin's time over the model's in "decode", by recipe and batch, or in "prefill": points
-    of context and ratio, for cells that both have.
-    """
-    ours = timed(report, part)
-    time, place = ("ms_mean", "context") if part == "decode" else ("ttft_ms", "tokens")
-    found: dict[str, list[tuple[int, float]]] = {}
-    for r in sorted(good(report, "twin"), key=lambda r: (r.get("batch", 0), r.get(place, 0))):
-        if place in r and cell_of(r) in ours:
-            what = f"batch {r['batch']}" if "batch" in r else "prompt"
-            points = found.setdefault(f"{r['recipe']}, {what}", [])
-            points.append((r[place], r[time] / ours[cell_of(r)]))
-    return found
+    found = []
+    for part in ("decode", "prefill"):
+        lines = ratios(report, part)
+        places = sorted({place for points in lines.values() for place, _ in points})
+        rows = []
+        for (recipe, batch), points in lines.items():
+            at = dict(points)
+            shown = [f"{at[place]:.2f}" if place in at else "" for place in places]
+            rows.append([recipe, "prompt" if batch is None else f"batch {batch}", *shown])
+        if rows:
+            found.append(table([part, "", *(f"{place:,}" for place in places)], rows))
+    return "\n\n".join(found)
 
 
 def _wheels(report: Report) -> str:
     return table(["package", "wheel for aarch64"], AARCH64.items())
 
 
-SECTIONS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
+# title, the part that is told, what it is, and its table
+SECTIONS: tuple[tuple[str, str, str, Callable[[Report], str]], ...] = (
     (
         "What fits",
+        "memory",
         "By arithmetic: the longest context of one sequence, and in brackets the sequences of "
         "4,096 tokens at once, in 92 % of a device.",
         _memory,
     ),
     (
         "What recipes cost",
+        "errors",
         "One group of layers at the model's width, random weights in bf16 and quantised: median "
         "relative error of a row, and what becomes of the logits.",
         _errors,
     ),
     (
         "Decode",
-        "Tokens a second from the embedding to the drawn token; milliseconds of a step (mean of "
-        "128, which cover all phases of a chunk), and the part of the speed that reading its "
-        "bytes at the measured bandwidth would allow.",
+        "decode",
+        "Tokens a second from the embedding to the drawn token, by batch and tokens of context; in "
+        "brackets milliseconds of a step (mean of 128, from 64 sequences on of 64: all phases of a "
+        "chunk count alike), and the part of the speed that reading its bytes at the "
+        "fastest measured bandwidth would allow. Where a cell does not fit: the bytes it misses.",
         _decode,
     ),
     (
         "Experts that a step meets",
+        "decode",
         "Distinct experts of a layer, mean over layers, and the step's time: router logits of unit "
         "deviation alone, and with expert biases of the deviation named.",
         _experts,
     ),
     (
         "Drafts",
+        "drafts",
         "Steps that draft with an MTP layer, beside the plain step: milliseconds, the tokens of a "
         "sequence and step from which on they are worth it, distinct experts of a layer, and "
         "tokens a second where drafts are taken by chance so that a step gives so many tokens of a "
         "sequence in the mean (less where a chunk ends); bold where that is more than without.",
         _drafts,
     ),
-    ("Prefill", "One prompt in chunks, the draw of its first token included.", _prefill),
-    ("Where the time goes", "Kernels by op, from a trace; kernels may overlap.", _trace),
+    ("Prefill", "prefill", "One prompt in chunks, the draw of its first token included.", _prefill),
+    (
+        "Exact mode",
+        "exact",
+        "Steps and a prompt in exact mode (`docs/numerics.md`), beside the same without, on one "
+        "model in one run.",
+        _exact,
+    ),
+    (
+        "Where the time goes",
+        "trace",
+        "Milliseconds by op, from a trace of kernels. Timed: without a trace. Traced: from the "
+        "first kernel's start to the last one's end, which is what the columns after it add up to; "
+        "what it has beyond the time without, tracing costs. A kernel counts from the end of those "
+        "before it to its own, since it may be launched early and wait for them; idle: no kernel "
+        "runs.",
+        _trace,
+    ),
+    (
+        "Where the gap lies",
+        "trace",
+        "Of the same steps, each part's time, and in brackets the least that reading its bytes "
+        "takes at the measured bandwidth: what lies between them is the gap to the limit. Weights "
+        "of shared experts are counted in all else, although the kernels of experts read them.",
+        _gap,
+    ),
     (
         "Beside softmax attention",
+        "twin",
         "The same model whose Lightning layers are softmax attention with 4 heads of keys and "
-        "values (`benchmarks/twin.py`), at equal batch and context.",
+        "values (`benchmarks/twin.py`), at equal batch and context: the twin's time over ours.",
         _twin,
     ),
     (
         "On 64-bit Arm",
+        "",
         "What the package needs that is not Python alone, as the package index has it; installed "
         "and run on no such machine yet. With `int4-all` a DGX Spark's 128 GB hold the model, "
         "its system and 131,072 tokens; speeds there are predicted from bytes alone "

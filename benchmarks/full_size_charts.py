@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .figures import BLUE, GREY, ORANGE, STYLE
-from .full_size import good, ratios, values
+from .rows import good, ratios, read, values
 
 COLOURS = (BLUE, ORANGE, "#3d8a4f", "#8a4f9e", "#a33b3b", GREY)
+# panels beside each other
+ACROSS = 3
 
 
 def decode(source: Path, target: Path) -> None:
     """Tokens a second against the batch, by context, and the limit of bytes; a panel a recipe."""
-    rows = [
-        r for r in good(json.loads(source.read_text("utf-8")), "decode") if r["routing"] == "random"
-    ]
+    rows = [r for r in good(read(source), "decode") if r["routing"] == "random"]
     recipes = values(rows, "recipe")
     with _panels(
         len(recipes), target, "decode, tokens a second (dashed: limit of bytes)"
     ) as panels:
         for axes, recipe in zip(panels, recipes, strict=True):
             here = [r for r in rows if r["recipe"] == recipe]
-            for colour, context in zip(COLOURS, values(here, "context"), strict=False):
+            contexts = values(here, "context")
+            for colour, context in zip(_shades(len(contexts)), contexts, strict=True):
                 line = sorted(
                     (r for r in here if r["context"] == context), key=lambda r: r["batch"]
                 )
@@ -42,9 +42,10 @@ def decode(source: Path, target: Path) -> None:
 
 def prefill(source: Path, target: Path) -> None:
     """Tokens a second against the prompt, by recipe."""
-    rows = good(json.loads(source.read_text("utf-8")), "prefill")
+    rows = good(read(source), "prefill")
     with _panels(1, target, "prefill, tokens a second") as [axes]:
-        for colour, recipe in zip(COLOURS, values(rows, "recipe"), strict=False):
+        recipes = values(rows, "recipe")
+        for colour, recipe in zip(_shades(len(recipes)), recipes, strict=True):
             line = sorted((r for r in rows if r["recipe"] == recipe), key=lambda r: r["tokens"])
             y = [r["tokens_per_s"] for r in line]
             axes.plot([r["tokens"] for r in line], y, "o-", color=colour, label=recipe)
@@ -54,20 +55,44 @@ def prefill(source: Path, target: Path) -> None:
 
 
 def twin(source: Path, target: Path) -> None:
-    """The twin's time over the model's against the context: decode by batch, and prefill."""
-    report = json.loads(source.read_text("utf-8"))
-    with _panels(2, target, "softmax twin: its time over the model's") as panels:
-        for axes, part in zip(panels, ("decode", "prefill"), strict=True):
-            lines = ratios(report, part)
-            for colour, (name, points) in zip(COLOURS, lines.items(), strict=False):
-                axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
-            axes.axhline(1, color=GREY, linewidth=1)
-            axes.set(title=part, xlabel="tokens of context")
-            axes.set(xscale="log", ylim=(0, None))
-            _places(
-                axes, sorted({x for points in ratios(report, part).values() for x, _ in points})
-            )
-            axes.legend(frameon=False)
+    """The twin's time over the model's: decode against context and against batch, and prefill."""
+    report = read(source)
+    steps, prompts = ratios(report, "decode"), ratios(report, "prefill")
+    by_batch: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    for (recipe, batch), points in steps.items():
+        for context, ratio in points:
+            by_batch.setdefault((recipe, context), []).append((batch or 0, ratio))
+    several = len({recipe for recipe, _ in [*steps, *prompts]}) > 1
+
+    def named(recipe: str, what: str) -> str:
+        return f"{recipe}, {what}" if several else what
+
+    panels = {
+        "decode, by context": {named(r, f"batch {b}"): p for (r, b), p in steps.items()},
+        "decode, by batch": {
+            named(r, f"{c:,} tokens"): p for (r, c), p in sorted(by_batch.items())
+        },
+        "prefill": {named(r, "prompt"): p for (r, _), p in prompts.items()},
+    }
+    with _panels(len(panels), target, "softmax twin: its time over the model's") as axes:
+        for one, (title, lines) in zip(axes, panels.items(), strict=True):
+            for colour, (name, points) in zip(_shades(len(lines)), lines.items(), strict=True):
+                one.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
+            one.axhline(1, color=GREY, linewidth=1)
+            one.set(title=title, xscale="log", ylim=(0, None))
+            one.set(xlabel="sequences at once" if "batch" in title else "tokens of context")
+            _places(one, sorted({x for points in lines.values() for x, _ in points}))
+            if lines:
+                one.legend(frameon=False, fontsize=8)
+
+
+def _shades(count: int) -> list[Any]:
+    """Colours of so many lines: from dark to light where there are many."""
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    from matplotlib import colormaps  # pyright: ignore[reportMissingImports]
+
+    return [colormaps["viridis"](0.9 * i / (count - 1)) for i in range(count)]
 
 
 def _places(axes: Any, found: list[int]) -> None:
@@ -78,15 +103,19 @@ def _places(axes: Any, found: list[int]) -> None:
 
 @contextmanager
 def _panels(count: int, target: Path, title: str) -> Iterator[list[Any]]:
-    """Axes side by side, saved as a PNG file in the end."""
+    """Axes in rows of `ACROSS`, saved as a PNG file in the end."""
     import matplotlib  # pyright: ignore[reportMissingImports]
 
     matplotlib.use("Agg")
     from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
     with pyplot.rc_context(STYLE):
-        figure, axes = pyplot.subplots(1, count, figsize=(4.5 * max(count, 2), 3.6), squeeze=False)
-        yield list(axes[0])
+        columns, rows = min(max(count, 1), ACROSS), -(-count // ACROSS)
+        size = 4.5 * max(columns, 2), 3.6 * max(rows, 1)
+        figure, axes = pyplot.subplots(max(rows, 1), columns, figsize=size, squeeze=False)
+        for unused in axes.flat[count:]:
+            unused.set_axis_off()
+        yield list(axes.flat[:count])
         figure.suptitle(title, color=GREY, fontsize=9)
         figure.savefig(target, metadata={"Software": None})
         pyplot.close(figure)

@@ -127,8 +127,7 @@ def decode(model: Ling, batch: int) -> Report:
     """Replays of one graph: a step of `batch` sequences after CONTEXT tokens each."""
     config = model.config
     runner = Runner(model, batch, CONTEXT + STEPS + 64)
-    slots = list(range(batch))
-    graph = runner.record(slots)
+    graph = runner.record()
     fill(runner, batch, config)
     spread(runner, batch)
     for _ in range(3):

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from flashling.ops.cases import Case, Maker, all_cases
 from flashling.ops.device import slug
-from flashling.ops.linear import Fp8, Int4
+from flashling.ops.linear import Fp8, Int4, Int8
 
 from . import clock
 from .check import Poison, fewer, kept, meaning, mistake
@@ -222,7 +222,7 @@ def _checked(
 def held(args: Sequence[Any]) -> int:
     """Bytes of what a call is given."""
     weights = [w for a in args for w in (a if isinstance(a, tuple) else (a,))]
-    packed = [t for w in weights if isinstance(w, Fp8 | Int4) for t in w.buffers()]
+    packed = [t for w in weights if isinstance(w, Fp8 | Int8 | Int4) for t in w.buffers()]
     return sum(t.nbytes for t in leaves((*args, *packed, *kept(args))))
 
 

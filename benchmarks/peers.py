@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flashling.ops.linear import Fp8, Int4, quantise
+from flashling.ops.linear import Fp8, Int4, Int8, quantise
 from flashling.ops.mla import expand
 
 Peer = tuple[str, Callable[[], Any]]
@@ -35,7 +35,7 @@ def _norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Peer:
 
 
 def _linear(x: Tensor, weight: Any) -> Peer | None:
-    if isinstance(weight, Int4):
+    if isinstance(weight, Int4 | Int8):
         plain = weight.unpack(x.dtype)
         return "F.linear, bfloat16", lambda: F.linear(x, plain)
     if not isinstance(weight, Fp8):

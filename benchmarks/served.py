@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from .figures import RESULTS
-from .full_size import table
+from .rows import Report, table
 
-Report = dict[str, Any]
 SOURCE = "serve-nvidia-h200.json"
 NOTE = "Made by `make docs` from the results of a run."
 REMEDY = "run python3 -m flashling.bench.full out=benchmarks/results on one GPU"
+READ_AGAIN = (
+    "Simulated, not measured: traces of agents' sessions on the engine's own tree, pages and "
+    "keeper (`python3 -m benchmarks.agent_trace`), beside what other policies would keep in the "
+    "same bytes."
+)
 HOWS = {"cold": "page cache dropped", "again": "from the page cache", "written": "written"}
 
 
@@ -30,6 +33,7 @@ def page(source: Path = RESULTS / SOURCE) -> str:
         facts = report["runs"][rows[0]["run"]]
         about = f"{facts['device']}, torch {facts['torch']}, {facts['model']} {facts['recipe']}"
         parts += [f"## {title}", f"{told} {about}, at {facts['commit']}.", make(rows)]
+    parts += ["## What agents read again", READ_AGAIN, "![agent trace](figures/agent-trace.png)"]
     return "\n\n".join(parts) + "\n"
 
 
@@ -75,6 +79,23 @@ def _mixed(rows: list[Report]) -> str:
     return table(head, found)
 
 
+def _many(rows: list[Report]) -> str:
+    found = []
+    for r in rows:
+        about = [r["asked"], f"{r['prompt']:,} ({r['shared']:,})"]
+        if "missing_bytes" in r:
+            found.append([*about, f"{r['missing_bytes'] / 1e9:.1f} GB missing", *[""] * 8])
+            continue
+        numbers = [f"{r['tokens_per_s']:,.0f} ({r['ms_of_step']:.1f} ms)", f"{r['context']:,.0f}"]
+        numbers.append(f"{r['read_s']:.1f} ({r['read_tokens_per_s']:,.0f})")
+        numbers += [r["hits"], f"{r['checkpoints']} ({r['kept_bytes'] / 1e9:.1f})"]
+        peak = f"{r['device_peak_gb']:.1f}" if "device_peak_gb" in r else ""
+        found.append([*about, r["running"], *numbers, r["preempted"], r["failed"], peak])
+    head = ["asked", "prompt (shared)", "most at once", "tokens/s while all run", "mean context"]
+    head += ["all read after, s (tokens/s)", "hits", "checkpoints (GB)", "preempted", "failed"]
+    return table([*head, "most GPU memory, GB"], found)
+
+
 def _serve(rows: list[Report]) -> str:
     found = []
     for r in rows:
@@ -112,6 +133,14 @@ SECTIONS: tuple[tuple[str, str, str, Callable[[list[Report]], str]], ...] = (
         "Milliseconds between two tokens of the sequences that run, alone and while one prompt "
         "after the other is read.",
         _mixed,
+    ),
+    (
+        "Many at once",
+        "many",
+        "Requests that come together to one engine: prompts with a common beginning that is in the "
+        "cache. Those that are read draw beside the others, in steps of a limited number of rows; "
+        "once all draw, 128 tokens of each are timed.",
+        _many,
     ),
     (
         "Agents",

@@ -46,29 +46,33 @@ WIDE_TILES = [
     Many(128, 128, 256, 8, 3, False),
     Many(64, 64, 128, 4, 3, False),
 ]
-# tokens -> tokens, rows of gate and up, rows of down, inputs, warps, stages
+
+
+def _tiles4(tokens: int, up: int, down: int, inputs: int, warps: int, stages: int):
+    return Tile4(tokens, up, inputs, warps, stages), Tile4(tokens, down, inputs, warps, stages)
+
+
+# tokens -> the tiles of both products: tokens, rows of gate and up, rows of down, inputs, warps,
+# stages
 FOUR_TILES = {
-    16: [Tile4(16, 64, 128, 128, 4, 4)],
-    32: [Tile4(16, 64, 128, 128, 4, 4)],
+    16: [_tiles4(8, 128, 128, 256, 4, 3), _tiles4(8, 32, 32, 256, 2, 3)],
+    32: [_tiles4(8, 128, 128, 256, 4, 3)],
     64: [
-        Tile4(16, 64, 128, 128, 4, 4),
-        Tile4(16, 64, 64, 128, 4, 5),
-        Tile4(16, 64, 64, 256, 4, 3),
-        Tile4(16, 128, 128, 128, 8, 4),
+        _tiles4(8, 128, 128, 256, 4, 3),
+        _tiles4(8, 64, 64, 256, 2, 3),
+        _tiles4(8, 32, 32, 256, 1, 3),
+        _tiles4(16, 64, 128, 128, 4, 4),
     ],
     256: [
-        Tile4(16, 64, 128, 128, 4, 4),
-        Tile4(32, 64, 128, 128, 4, 4),
-        Tile4(32, 64, 128, 256, 4, 3),
-        Tile4(32, 128, 128, 128, 8, 4),
+        _tiles4(16, 128, 128, 256, 4, 3),
+        _tiles4(16, 128, 128, 128, 4, 4),
+        _tiles4(32, 64, 128, 128, 4, 4),
     ],
-    1024: [Tile4(64, 64, 128, 128, 4, 3), Tile4(64, 128, 128, 128, 8, 4)],
+    1024: [_tiles4(64, 64, 128, 128, 4, 3), _tiles4(64, 128, 128, 128, 8, 3)],
     8192: [
-        Tile4(128, 128, 128, 128, 8, 3),
-        Tile4(128, 128, 256, 128, 8, 3),
-        Tile4(128, 64, 128, 128, 4, 3),
-        Tile4(64, 64, 128, 128, 4, 3),
-        Tile4(64, 128, 128, 128, 8, 4),
+        _tiles4(128, 128, 128, 128, 8, 3),
+        _tiles4(128, 128, 256, 128, 8, 3),
+        _tiles4(64, 64, 128, 128, 4, 3),
     ],
 }
 SHAPES = {"qkvg": (16384, 4096), "o": (4096, 4096), "q_b": (6144, 1536), "down": (4096, 1024)}

@@ -124,7 +124,7 @@ class Gqa(nn.Module):
 def twinned(model: Ling, recipe: Recipe) -> Iterator[Ling]:
     """The model with other mixers, of random weights, in the place of its Lightning layers."""
     device, before = model.head.device, {}
-    maker = Maker(torch.Generator(device).manual_seed(5), model.config.num_hidden_layers)
+    maker = Maker.of(device, 5, model.config.num_hidden_layers)
     for i, layer in enumerate(model.layers):
         if isinstance(layer.mixer, Lightning):
             before[i] = layer.mixer
@@ -170,7 +170,7 @@ def step(model: Ling, batch: int, context: int) -> Iterator[dict[str, Any]]:
     call = Recorded(once, tokens).replay if device.type == "cuda" else lambda: once(tokens)
     for _ in range(decode.WARM):
         call()
-    found = timing.summary(timing.times(call, decode.STEPS, device))
+    found = timing.summary(timing.times(call, decode.steps_of(batch), device))
     yield {
         **found,
         "tokens_per_s": 1e3 * batch / found["ms_mean"],

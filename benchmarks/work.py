@@ -142,12 +142,23 @@ def _paged(args: Sequence[Any], out: Tensor) -> Work:
     return moved, 2.0 * len(q) * kv_b.numel() + 2.0 * pairs * q.shape[1] * (width + rank)
 
 
+def _restore_state(args: Sequence[Any], out: Tensor) -> Work:
+    # the last argument is the result
+    return _bytes(*args), None
+
+
 def _linear(args: Sequence[Any], out: Tensor) -> Work:
     x, weight = args
     return _bytes(x, out) + _stored(weight), 2.0 * x.numel() * weight.shape[0]
 
 
 # an op that is not here has no products, and moves its arguments and results
+def _lay(args: Sequence[Any], out: Any) -> Work:
+    _, page, place, rows = args
+    # read, and written to their places; other rows of the pages are left alone
+    return _bytes(page, place, rows, rows), None
+
+
 WORK: dict[str, Callable[[Sequence[Any], Any], Work]] = {
     "grouped_matmul": _grouped,
     "experts": _experts,
@@ -155,8 +166,10 @@ WORK: dict[str, Callable[[Sequence[Any], Any], Work]] = {
     "lightning": _lightning,
     "lightning_decode": _lightning_decode,
     "linear": _linear,
+    "lay": _lay,
     "mla_expanded": _expanded,
     "mla_over": _over,
     "mla_absorbed": _absorbed,
     "mla_paged": _paged,
+    "restore_state": _restore_state,
 }

@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from flashling import LLM, nano
 from flashling.llm import load as loading
-from flashling.llm.load import Compiling, Startup
+from flashling.llm.load import Compiling, Startup, drafts_of
 from flashling.model import compact
 from flashling.model.ling import Ling
 from flashling.model.stage import Spent
+from flashling.ops import Int8
 
 
 def test_kernels_are_begun_before_any_weight_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, bool]] = []
 
-    def warm(model: Ling, exact: bool) -> None:
+    def warm(model: Ling, exact: bool, drafts: int) -> None:
         # room that nobody has written to, but for the buffers
-        seen.append(("kernels", exact))
+        seen.append((f"kernels of {drafts} drafts", exact))
 
     monkeypatch.setattr(loading, "warm", warm)
-    compiling, spent = Compiling(exact=True), Spent()
+    compiling, spent = Compiling(exact=True, drafts=2), Spent()
 
     def told(done: int, _: int) -> None:
         if done == 1:
             seen.append(("weights", compiling.end() > 0))
 
     read = compact.read(nano.path(), begun=compiling.begin, progress=told, spent=spent)
-    assert seen == [("kernels", True), ("weights", True)]
+    assert seen == [("kernels of 2 drafts", True), ("weights", True)]
     files = sum(f.stat().st_size for f in nano.path().glob("*.safetensors"))
     assert 0.9 * files < spent.nbytes < files
     plain = LLM(nano.path(), torch.bfloat16).model.state_dict()
-    head = read.state_dict()["head"]
-    assert torch.equal(head, plain["head"])
+    # it is stored in int8, and held so
+    assert isinstance(read.head, Int8)
+    assert torch.equal(read.head.unpack(torch.bfloat16), plain["head"])
     said = str(Startup(spent, 1.5))
     assert "GB/s" in said and said.endswith("kernels beside them 1.5 s")
 
 
 def test_kernels_that_fail_are_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    def warm(model: Ling, exact: bool) -> None:
+    def warm(model: Ling, exact: bool, drafts: int) -> None:
         raise RuntimeError("linear.linear do not compile for this")
 
     monkeypatch.setattr(loading, "warm", warm)
@@ -65,3 +69,13 @@ def test_weights_that_fail_are_told_when_kernels_are_done(
         # on the meta device nothing is read before the headers are
         loading.load(tmp_path, None, "meta")
     assert ends == [0.0]
+
+
+def test_one_draft_is_usual_on_a_gpu_with_an_mtp_layer() -> None:
+    def model(kind: str, layers: int) -> Any:
+        head = SimpleNamespace(device=torch.device(kind))
+        return SimpleNamespace(head=head, mtp=[None] * layers)
+
+    found = [drafts_of(model(kind, n), None) for kind in ("cuda", "cpu") for n in (0, 1)]
+    assert found == [0, 1, 0, 0]
+    assert drafts_of(model("cpu", 0), 3) == 3 and drafts_of(model("cuda", 1), 0) == 0

@@ -233,10 +233,23 @@ def test_a_schema_holds_the_answer(llm: LLM) -> None:
         llm.chat(HELLO, None, HOT, schema=3, stream=False)  # pyright: ignore
 
 
+def test_drafts_change_no_answer(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("toy")
+    plain, drafting = (LLM(toy.write(folder), "float64", drafts=n) for n in (None, 2))
+    want, found = (one.generate(["ls", "list"], HOT, n=2) for one in (plain, drafting))
+    assert [a.content for a in found] == [a.content for a in want]
+    engine = drafting.service._engine
+    assert engine is not None and engine.drafts == 2 and engine.guesser is not None
+    assert plain.service._engine is not None and plain.service._engine.drafts == 0
+
+
 def test_the_engine_fits_its_model(llm: LLM, tmp_path: Path) -> None:
     engine = engine_for(llm.model)
     assert engine.room.cache.pages.dtype == torch.float64
     assert engine._limit() == llm.model.config.max_position_embeddings
+    assert engine_for(llm.model, running=3).room.cache.spare_slot == 3
+    with pytest.raises(ValueError, match=r"4096 requests at once do not fit \(.*slots 4096 -> "):
+        engine_for(llm.model, running=4096)
     # made once, and only when it is needed
     own = LLM.of(llm.model, llm.tokenizer)
     assert own.service._engine is None

@@ -119,10 +119,11 @@ def engine(*words: str) -> int:
     ----------
     words
         Parts in the order wanted, all by default: recipes (memory and errors of each), decode,
-        prefill, drafts, trace (time by op; last, as it may slow down what comes after it). And
-        NAME=VALUE: model=ling-2.6-flash recipe=fp8-channel batches=1,64 contexts=4096
-        prompts=8192 layers=8 seconds=60 (then no cell begins) out=FOLDER. What a list has first
-        is measured first.
+        prefill, drafts, exact (what exact mode costs), trace (time by op; last, as it may slow
+        down what comes after it). And NAME=VALUE: model=ling-2.6-flash recipe=fp8-channel
+        batches=1,64 contexts=4096 prompts=8192 layers=8 seconds=60 (then no cell begins)
+        commit=NAME (of the code, where git cannot tell) out=FOLDER. What a list has first is
+        measured first.
     """
     from ..bench.engine.plan import read
     from ..bench.engine.run import run
@@ -140,10 +141,12 @@ def full(*words: str) -> int:
     words
         Parts in the order wanted, all by default: load (a checkpoint written, read, and served),
         sessions (of many tokens, from device, host and disk), mixed (tokens of some beside the
-        prompts of others), serve (agents over HTTP). And NAME=VALUE: model=ling-2.6-flash
+        prompts of others), many (so many at once, from a shared beginning), serve (agents over
+        HTTP). And NAME=VALUE: model=ling-2.6-flash
         recipe=fp8-channel layers=8 folders=/dev/shm,/tmp gigabytes=20 tokens=65536 rounds=5
-        budgets=512,2048,8192 running=16 prompt=32768 agents=8 turns=8 start=10000 end=60000
-        answer=96 seconds=200 (then no part begins) out=FOLDER.
+        budgets=512,2048,8192 running=16 prompt=32768 together=128,200,256 held=4096 rows=16384
+        agents=8 turns=8 start=10000 end=60000 answer=96 seconds=200 (then no part begins)
+        commit=NAME out=FOLDER.
     """
     from ..bench.full.plan import read
     from ..bench.full.run import run

@@ -34,6 +34,7 @@ def chat(
     max_tokens: int = 1024,
     dtype: str | None = None,
     chat_template: str | None = None,
+    drafts: int | None = None,
 ) -> None:
     """Talk to a model. From a pipe, every line is a message.
 
@@ -56,13 +57,16 @@ def chat(
         float32, bfloat16 or float64; float32 on a CPU when left out.
     chat_template
         A Jinja file to use in place of the built-in chat format.
+    drafts
+        Tokens guessed ahead at each step, as long as enough of them are right: for speed, and
+        answers differ by rounding alone. When left out, 1 on a GPU if the model has an MTP layer.
     """
     from . import setup
     from .reader import reader
     from .session import Session, make_tools
 
     settings = setup.sampling(model, temperature, seed, max_tokens)
-    llm = setup.load(model, dtype, chat_template)
+    llm = setup.load(model, dtype, chat_template, drafts=drafts)
     offered = make_tools(Path.cwd()) if tools else {}
     session = Session(llm, settings, system, offered)
     if sys.stdin.isatty():

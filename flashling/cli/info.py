@@ -154,7 +154,8 @@ def part_of(c: ModelConfig, t: Published) -> str:
 
 def sizes(config: ModelConfig) -> Sizes:
     """Memory by the formats of published checkpoints; latents without those of MTP layers."""
-    from ..engine.memory import Costs, weight_bytes
+    from ..engine.costs import Costs
+    from ..engine.memory import weight_bytes
 
     costs = Costs.of(config.with_(num_nextn_predict_layers=0))
     weights = {f: weight_bytes(config, f) for f in FORMATS}
@@ -165,7 +166,8 @@ def step_bytes(config: ModelConfig, form: str, tokens: int) -> float:
     """Bytes that a step of one sequence of so many tokens reads or writes: weights without the
     embedding, the experts that one token passes, its state, half an open chunk, and its latents.
     """
-    from ..engine.memory import Costs, weight_bytes
+    from ..engine.costs import Costs
+    from ..engine.memory import weight_bytes
     from ..model.names import published
     from ..quant import PLANS
 

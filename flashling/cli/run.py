@@ -27,6 +27,7 @@ def run(
     max_tokens: int = 1024,
     dtype: str | None = None,
     exact: bool = False,
+    drafts: int | None = None,
 ) -> None:
     """Answer once and leave. What is piped in is added below the prompt.
 
@@ -48,12 +49,15 @@ def run(
         float32, bfloat16 or float64; float32 on a CPU when left out.
     exact
         The same bits whatever the engine does beside it; slower.
+    drafts
+        Tokens guessed ahead at each step, as long as enough of them are right: for speed, and
+        answers differ by rounding alone. When left out, 1 on a GPU if the model has an MTP layer.
     """
     text = _question(prompt)
     from . import setup
 
     settings = setup.sampling(model, temperature, seed, max_tokens)
-    llm = setup.load(model, dtype, exact=exact)
+    llm = setup.load(model, dtype, exact=exact, drafts=drafts)
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": text})
     _print(llm, messages, settings)

@@ -37,6 +37,30 @@ class Kept:
     disk_cache: str | None = None
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Load:
+    """How many requests there may be, how fast they run, and how they end.
+
+    Parameters
+    ----------
+    queue
+        Requests that may wait; more are told to come back later.
+    running
+        Requests that run at once; 64 on a GPU, 16 on a CPU, when left out.
+    drain
+        Seconds that running requests get after Ctrl-C or SIGTERM; a second one ends them.
+    drafts
+        Tokens guessed ahead at each step, as long as enough of them are right: for speed, and
+        answers differ by rounding alone. When left out, 1 on a GPU if the model has an MTP layer.
+    """
+
+    queue: int = 512
+    running: int | None = None
+    drain: float = 30.0
+    drafts: int | None = None
+
+
 def serve(
     model: str = "embedded",
     /,
@@ -45,9 +69,8 @@ def serve(
     port: int = 8000,
     alias: Names = (),
     keys: Path | None = None,
-    queue: int = 512,
-    drain: float = 30.0,
     chat_template: Path | None = None,
+    load: Load = Load(),  # noqa: B008
     kept: Kept = Kept(),  # noqa: B008
 ) -> int:
     """Serve a model and a page over HTTP: OpenAI's and Anthropic's APIs. Ctrl-C stops it.
@@ -64,10 +87,6 @@ def serve(
         A name that the model is listed under as well; it may be given again.
     keys
         A file of API keys, one a line: KEY or NAME KEY. Also read from FLASHLING_KEYS.
-    queue
-        Requests that may wait; more are told to come back later.
-    drain
-        Seconds that running requests get after Ctrl-C or SIGTERM; a second one ends them.
     chat_template
         A Jinja file to use in place of the built-in chat format.
     """
@@ -80,10 +99,9 @@ def serve(
         host,
         port,
         Keys.read(keys),
+        **vars(load),
         **vars(kept),
         temperature=0.0 if model == "embedded" else 0.7,
-        queue=queue,
-        drain=drain,
         aliases=alias,
     )
     return run.serve(model, found, page, chat_template)

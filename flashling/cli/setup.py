@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def load(
-    model: str, dtype: str | None = None, chat_template: str | None = None, exact: bool = False
+    model: str,
+    dtype: str | None = None,
+    chat_template: str | None = None,
+    exact: bool = False,
+    drafts: int | None = None,
 ) -> LLM:
     """The LLM in the folder `model` or the embedded one; with a Jinja file in place of our
     renderer when `chat_template` is given.
@@ -20,7 +24,7 @@ def load(
     from ..llm import LLM
     from .terminal import note, progress
 
-    llm = LLM(model, dtype, exact=exact)
+    llm = LLM(model, dtype, exact=exact, drafts=drafts)
     llm.warm(progress("kernels and steps"))
     if llm.startup is not None:
         note(str(llm.startup))

@@ -18,13 +18,15 @@ from .request import PAGE
 class Snapshot:
     """A slot at an exact token: state [L, H, K, V] before the open chunk, which begins at token
     `base`, and the keys and values of its rows, tail [L, 2, rows, H, K]. hidden [D]: the final row
-    of its last token, from which an MTP layer goes on.
+    of its last token, from which an MTP layer goes on. scale [L, H, K]: of a state in int8, which
+    has no open rows (`ops.quantise_state`).
     """
 
     base: int
     state: Tensor
     tail: Tensor
     hidden: Tensor | None = None
+    scale: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -34,8 +36,17 @@ class Snapshot:
     @property
     def nbytes(self) -> int:
         """Bytes of its tensors."""
-        hidden = 0 if self.hidden is None else self.hidden.nbytes
-        return self.state.nbytes + self.tail.nbytes + hidden
+        more = [x.nbytes for x in (self.hidden, self.scale) if x is not None]
+        return self.state.nbytes + self.tail.nbytes + sum(more)
+
+    def to(self, device: torch.device) -> Snapshot:
+        """The same on a device; a copy from pinned memory is not waited for."""
+        moved = (
+            None if x is None else x.to(device, non_blocking=True)
+            for x in (self.hidden, self.scale)
+        )
+        state, tail = (x.to(device, non_blocking=True) for x in (self.state, self.tail))
+        return Snapshot(self.base, state, tail, *moved)
 
 
 class Cache:
@@ -63,6 +74,13 @@ class Cache:
         self.spare_slot = slots
         shape = slots + 1, scans, heads, width, width
         self.state = torch.zeros(shape, dtype=wide, device=device)
+        # [L, H]
+        self.decay = torch.stack(
+            [
+                ops.slopes(heads, layer, config.num_hidden_layers, config.decay_offset)
+                for layer in config.lightning_layers
+            ]
+        ).to(device)
         shape = slots + 1, scans, 2, ops.CHUNK, heads, width
         self.tail = torch.zeros(shape, dtype=dtype, device=device)
         shape = pages + 1, attends, PAGE, config.latent_dim
@@ -99,13 +117,31 @@ class Cache:
         state, tail = self.state[slot].clone(), self.tail[slot, :, :, :rows].clone()
         return Snapshot(base, state, tail, hidden)
 
-    def restore(self, slot: int, snapshot: Snapshot) -> None:
-        """Make the slot hold what was copied, from any device, and no other rows."""
-        rows = snapshot.tail.shape[2]
-        # what is pinned is not written to, and is waited for before its memory is used again
-        self.state[slot].copy_(snapshot.state, non_blocking=True)
-        self.tail[slot, :, :, :rows].copy_(snapshot.tail, non_blocking=True)
-        self.tail[slot, :, :, rows:] = 0
+    def quantise(self, snapshot: Snapshot) -> Snapshot:
+        """The same in int8, a quarter of the state's bytes and none of the open chunk; itself if it
+        is already.
+        """
+        if snapshot.scale is not None:
+            return snapshot
+        numbers, scale = ops.quantise_state(snapshot.state, snapshot.tail, self.decay)
+        tail = snapshot.tail[:, :, :0].clone()
+        return Snapshot(snapshot.length, numbers, tail, snapshot.hidden, scale)
+
+    def restore(self, slot: int, snapshot: Snapshot) -> int:
+        """Make the slot hold what was copied, and no other rows; the token at which its open chunk
+        begins. Rows that were folded are zero there, so that every slot is on the chunk grid.
+        """
+        if snapshot.scale is None:
+            rows = snapshot.tail.shape[2]
+            self.state[slot].copy_(snapshot.state)
+            self.tail[slot, :, :, :rows].copy_(snapshot.tail)
+            self.tail[slot, :, :, rows:] = 0
+            return snapshot.base
+        rows = snapshot.length % ops.CHUNK
+        kept = snapshot.state, snapshot.scale, self.decay
+        ops.restore_state(*kept, rows, self.state[slot])
+        self.tail[slot].zero_()
+        return snapshot.length - rows
 
     def read(self, pages: Sequence[int]) -> Tensor:
         """A copy of some pages [N, M, 64, R + P], on the device."""

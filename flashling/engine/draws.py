@@ -12,6 +12,7 @@ from ..model.ling import Ling
 from .drafts import heed
 from .flight import Flight
 from .request import Event, Sequence
+from .scheduler import Plan
 
 
 class Draws:
@@ -50,16 +51,23 @@ class Draws:
             if guesses:
                 heed(s, len(guesses), s.usage.accepted - before)
 
-    def land(self, flight: Flight) -> None:
-        """Take what a step of `Steps` has drawn, for those that are still here."""
-        found = zip(flight.rows, flight.hidden.unbind(), flight.land(), strict=True)
+    def land(self, flight: Flight, is_owed: bool = False) -> float:
+        """Take what a step of `Steps` has drawn, for those that are still here; the tokens that one
+        of them was given, in the mean. is_owed: an MTP layer is to read the rows of a step without
+        drafts later.
+        """
+        found = list(zip(flight.rows, flight.hidden.unbind(), flight.land(), strict=True))
+        given = [len(drawn) for s, _, (drawn, _) in found if s is not None]
         for s, hidden, (drawn, drafts) in found:
             if s is None:
                 continue
+            if is_owed and flight.width == 1:
+                s.owed.append(hidden)
             s.usage.drafted += min(len(drafts), ops.CHUNK - 1 - s.done % ops.CHUNK)
             s.base, s.last, s.drafts = s.done // ops.CHUNK * ops.CHUNK, hidden[0], drafts
             s.done += 1
             self.take(s, [d.token for d in drawn[:-1]], drawn, hidden)
+        return sum(given) / len(given)
 
     def take(
         self, s: Sequence, guesses: Items[int | None], drawn: list[ops.Drawn], hidden: Tensor
@@ -103,6 +111,17 @@ class Draws:
     def _fail(self, s: Sequence, error: ValueError) -> None:
         event = Event(s.id, finish="error", usage=s.usage, error=str(error))
         self.ended.append((s, event))
+
+
+def rows_before_draws(steps: Plan, starts: Items[int]) -> list[tuple[Sequence, range]]:
+    """The rows of a step that are followed by a draw: the last known token of a sequence and its
+    drafts; its rows begin at its place in `starts`.
+    """
+    return [
+        (s, range(b - (n - s.left) - 1, b))
+        for (s, n), b in zip(steps, starts[1:], strict=True)
+        if n >= s.left
+    ]
 
 
 def _rows(s: Sequence, drafts: Items[int], vocab: int) -> list[ops.Draw]:

@@ -13,11 +13,11 @@ from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
 from .bits import check_exact
-from .drafts import Guesser, propose, room_for_drafts
-from .draws import Draws
+from .drafts import Guesser, Pace, propose, room_for_drafts
+from .draws import Draws, rows_before_draws
 from .flight import Flight
 from .past import Paged
-from .request import Event, Overloaded, Request, Sequence, Usage
+from .request import Event, Request, Sequence, Usage, check_queue
 from .room import Room
 from .scheduler import Plan, plan, reach
 from .steps import Steps
@@ -50,8 +50,9 @@ class Engine:
         if exact:
             check_exact(model)
         self.budget, self.drafts, self.queue, self.exact = budget, drafts, queue, exact
-        self.room = Room(model, slots, pages, checkpoint_bytes, tiers)
+        self.room = Room(model, slots, pages, checkpoint_bytes, tiers, exact)
         self.guesser = Guesser(model, self.room.cache) if drafts and len(model.mtp) else None
+        self.pace = Pace(drafts if self.guesser else 0)
         self.steps = self._steps() if self.device.type == "cuda" else None
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
@@ -72,7 +73,8 @@ class Engine:
         """As `add`, so many samples of one request, numbered from its `sample` on. One of them
         reads the prompt, the others wait and go on from its end.
         """
-        self._check(request, count)
+        request.check(self.model.config.vocab_size, self._limit())
+        check_queue(count, len(self.waiting), self.queue)
         guides = [request.guide() if request.guide else None for _ in range(count)]
         numbers = range(self.number, self.number + count)
         for n, (number, guide) in enumerate(zip(numbers, guides, strict=True)):
@@ -83,15 +85,6 @@ class Engine:
         self.number += count
         self._is_settled = False
         return list(numbers)
-
-    def _check(self, request: Request, count: int) -> None:
-        request.check(self.model.config.vocab_size, self._limit())
-        if count < 1:
-            raise ValueError(f"{count} samples are asked for; ask for 1 at least")
-        if count > self.queue:
-            raise ValueError(f"{count} samples for a queue of {self.queue}; ask for fewer")
-        if len(self.waiting) + count > self.queue:
-            raise Overloaded.by(len(self.waiting))
 
     def abort(self, number: int) -> bool:
         """End a request; False if there is none of that number. Its last event comes with the
@@ -114,10 +107,13 @@ class Engine:
         `Steps` the next call tells, once it has launched the one after it where that is known.
         """
         with ops.exactly() if self.exact else nullcontext():
+            if self.room.tiers.arrive():
+                self._is_settled = False
             flight, self._flight = self._flight, self._ahead()
             if flight is not None and not flight.is_empty:
                 draws = Draws(self.model, self._limit())
-                draws.land(flight)
+                tokens = draws.land(flight, is_owed=self.guesser is not None)
+                self.pace.heed(flight.width - 1, tokens)
                 self._conclude(draws)
             if self._flight is None or self._flight.is_empty:
                 self._flight = None
@@ -129,11 +125,17 @@ class Engine:
         """Start what can run; nothing is in the air."""
         self._update()
         self._admit()
+        # while nothing runs there is nothing to do but wait for a past that is read
+        while self.waiting and not self.running and self.room.tiers.wait():
+            self._admit()
         self._is_settled = True
         # drafts found in the text itself are the host's
         steps = None if self.drafts and self.guesser is None else self.steps
-        if steps is not None and steps.can_draw(self.running, self.budget):
-            self._flight = steps.launch(self.running, steps.drafts)
+        drafts = self.pace.drafts
+        if steps is not None and steps.can_draw(self.running, self.budget, drafts):
+            if self.guesser is not None and drafts:
+                self.guesser.settle(self.running, drafts)
+            self._flight = steps.launch(self.running, drafts)
             return
         for s in self.running:
             if s.left == 1 and self.drafts:
@@ -149,13 +151,16 @@ class Engine:
         if self.steps is None or self._flight is None or (self.waiting and not self._is_settled):
             return None
         rows, width = self._flight.rows, self._flight.width
+        if width != 1 + self.pace.drafts:
+            return None
         sure = [s for s in rows if s is not None and len(s.tokens) + width < self._end(s)]
         if not len(rows) == len(sure) == len(self.running) <= self.budget // width:
             return None
         return self.steps.again(self._flight)
 
     def _steps(self) -> Steps:
-        return Steps(self.model, self.room.cache, self.drafts if self.guesser else 0)
+        drafts, head = (self.drafts, self.guesser.head) if self.guesser else (0, None)
+        return Steps(self.model, self.room.cache, drafts, head)
 
     def run(self) -> Iterator[Event]:
         """Events until the engine is idle."""
@@ -172,12 +177,7 @@ class Engine:
             batch = Batch.pack(rows, first=firsts, device=self.device)
             hidden = self.model(batch, Paged(self.room.cache, batch, sequences, firsts))
             starts = batch.starts
-        # the rows that are followed by a draw: the last known token of a sequence and its drafts
-        wanted = [
-            (s, range(b - (n - s.left) - 1, b))
-            for (s, n), b in zip(steps, starts[1:], strict=True)
-            if n >= s.left
-        ]
+        wanted = rows_before_draws(steps, starts)
         for (s, n), a in zip(steps, starts, strict=False):
             # a full chunk stays open until its next row
             s.base, known = (s.done + n - 1) // ops.CHUNK * ops.CHUNK, min(n, s.left)
@@ -187,11 +187,8 @@ class Engine:
         draws = Draws(self.model, self._limit())
         draws.draw(wanted, hidden)
         if self.guesser is not None:
-            # those that end too, for what is kept of them; a failed one has no next token
-            parts = zip(steps, starts, firsts, strict=False)
-            read = [(s, hidden[a : a + s.done - f]) for (s, _), a, f in parts if s.left]
-            if read:
-                self.guesser.read([s for s, _ in read], [rows for _, rows in read], self.drafts)
+            places = list(zip(sequences, starts, firsts, strict=False))
+            self.guesser.follow(places, hidden, self.drafts)
         self._conclude(draws)
 
     def _conclude(self, draws: Draws) -> None:
@@ -215,6 +212,8 @@ class Engine:
         if self._flight is not None:
             self._flight.drop(s)
         if event.finish in ("stop", "length") and s.done > 0:
+            if self.guesser is not None:
+                self.guesser.settle([s])
             self.room.keep(s, over=len(s.prompt) - 1, is_parked=bool(s.request.session))
         self._release(s)
 
@@ -234,6 +233,8 @@ class Engine:
         for s in list(self.waiting):
             if s.group in reading or (self._coming and not s.is_begun):
                 continue
+            if self.room.is_coming(s):
+                continue
             if not self.room.free_slots and not self._park_for(s):
                 return
             if not self.room.enter(s, self._end(s), not self.running):
@@ -251,14 +252,12 @@ class Engine:
         if victim is None or victim.request.priority >= s.request.priority:
             return False
         if victim.done > 0:
+            if self.guesser is not None:
+                self.guesser.settle([victim])
             self.room.keep(victim)
         self._release(victim)
         self.waiting.append(victim)
         return True
-
-    def delete_session(self, namespace: str, session: str) -> bool:
-        """Forget what was parked under a session's name; False if there was nothing."""
-        return self.room.tiers.delete(namespace, session)
 
     def update_weights(
         self, model: Ling, fingerprint: bytes = b"", begun: Literal["finish", "restart"] = "finish"
@@ -288,10 +287,10 @@ class Engine:
         (self.model, fingerprint), self._coming = self._coming, None
         self.room.keeper.clear()
         self.room.tiers.update(fingerprint)
+        if self.guesser is not None:
+            self.guesser.take(self.model)
         if self.steps is not None:
             self.steps = self._steps()
-        if self.guesser is not None:
-            self.guesser.model = self.model
 
     def close(self) -> None:
         """Write what waits for the disk."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .cache import PAGE, Snapshot
@@ -14,8 +14,8 @@ from .tree import Checkpoint, Match, Node, Tree
 
 # tokens between the checkpoints of a long prompt
 SPARSE = 8192
-# part of a budget that is freed at once
-SLACK = 1 / 64
+# part of a budget that is freed at once, and the part from which on states are made smaller
+SLACK, FULL = 1 / 64, 4 / 5
 # how likely a checkpoint is asked for, by its class
 SUPERSEDED, OLDER, NEWEST, SHARED = range(4)
 CHANCE = (0.01, 0.3, 1.0, 1.0)
@@ -102,7 +102,8 @@ class Keeper:
     of `pages`, which running sequences hold too.
 
     now: seconds, ascending. spill: told of each checkpoint that goes, while it still stands in
-    the tree and holds its pages; so that a lower tier can take it.
+    the tree and holds its pages; so that a lower tier can take it. shrink: makes a state smaller,
+    or gives it back as it is; those of least worth are, once four fifths of the bytes are taken.
     """
 
     def __init__(
@@ -112,10 +113,11 @@ class Keeper:
         policy: Policy | None = None,
         now: Callable[[], float] = time.monotonic,
         spill: Callable[[Kept], None] | None = None,
+        shrink: Callable[[Snapshot], Snapshot] | None = None,
     ) -> None:
         self.pages, self.state_bytes, self.policy = pages, state_bytes, policy or Policy()
         self.tree, self.bytes_kept = Tree(), 0
-        self._now, self._spill = now, spill
+        self._now, self._spill, self._shrink = now, spill, shrink
         self._kept: dict[int, Kept] = {}
         self._count = 0
         # of each page: how many checkpoints hold it
@@ -158,11 +160,15 @@ class Keeper:
             self._forget(before)
         if over is not None:
             self._supersede(kept, over)
+        self._make_small(kept)
         if self.bytes_kept > self.state_bytes:
             # whole states more than must go, so that the next ones need no ranking
             more = int(self.state_bytes * SLACK) // snapshot.nbytes * snapshot.nbytes
             most = self.state_bytes - more
-            self._evict(lambda: self.bytes_kept <= most, lambda c: c.snapshot.nbytes, kept)
+            for found in self._ranked(_state_bytes, kept):
+                if self.bytes_kept <= most:
+                    break
+                self._drop(found)
 
     def make_room(self, need: int, spared: Checkpoint | None = None) -> bool:
         """Drop checkpoints other than `spared` until so many pages are free; whether they are. None
@@ -175,7 +181,10 @@ class Keeper:
         if self.pages.free + len(kept) - len(saved.intersection(kept)) < need:
             return False
         more = int(self.pages.count * SLACK)
-        self._evict(lambda: self.pages.free >= need + more, self._own_pages, spared)
+        for found in self._ranked(self._own_pages, spared):
+            if self.pages.free >= need + more:
+                break
+            self._drop(found)
         return self.pages.free >= need
 
     def clear(self) -> None:
@@ -199,14 +208,25 @@ class Keeper:
             count += 1
         return count
 
-    def _evict(
+    def _make_small(self, spared: Kept) -> None:
+        """Shrink states of least worth until enough is free or all are small."""
+        if self._shrink is None or self.bytes_kept <= FULL * self.state_bytes:
+            return
+        for found in self._ranked(_state_bytes, spared, lambda c: c.snapshot.scale is None):
+            if self.bytes_kept <= FULL * self.state_bytes:
+                break
+            self.bytes_kept -= found.snapshot.nbytes
+            found.snapshot = self._shrink(found.snapshot)
+            self.bytes_kept += found.snapshot.nbytes
+
+    def _ranked(
         self,
-        is_enough: Callable[[], bool],
         freed: Callable[[Checkpoint], int],
         spared: Checkpoint | None,
-    ) -> bool:
-        """Drop checkpoints of least worth until it is enough; whether it is. Those that free
-        nothing by themselves go only if there are no others.
+        among: Callable[[Kept], bool] = lambda _: True,
+    ) -> Iterator[Kept]:
+        """Checkpoints by their worth, the least first; those that free nothing by themselves come
+        after all others. One that was given may go before the next is asked for.
         """
         now = self._now()
 
@@ -214,9 +234,9 @@ class Keeper:
             n = freed(kept)
             return not n, self.policy.worth(kept, now, n), kept.number
 
-        ranked = [rank(c) for c in self._kept.values() if c is not spared]
+        ranked = [rank(c) for c in self._kept.values() if c is not spared and among(c)]
         heapq.heapify(ranked)
-        while not is_enough() and ranked:
+        while ranked:
             kept = self._kept[ranked[0][2]]
             # its neighbours may have gone since, which changes its worth
             again = rank(kept)
@@ -224,8 +244,7 @@ class Keeper:
                 heapq.heapreplace(ranked, again)
             else:
                 heapq.heappop(ranked)
-                self._drop(kept)
-        return is_enough()
+                yield kept
 
     def _drop(self, kept: Kept) -> None:
         if self._spill is not None and kind(kept) != SUPERSEDED:
@@ -239,6 +258,10 @@ class Keeper:
         self.pages.drop(checkpoint.pages)
         for page in checkpoint.pages:
             self._holders[page] -= 1
+
+
+def _state_bytes(checkpoint: Checkpoint) -> int:
+    return checkpoint.snapshot.nbytes
 
 
 def _own(checkpoint: Checkpoint) -> Kept:

@@ -9,9 +9,9 @@ import torch
 
 from ..config import ModelConfig
 from ..model.names import published
-from ..ops import CHUNK
 from ..quant import PLANS
 from .cache import PAGE
+from .costs import Costs
 from .request import pages_for
 from .steps import SIZES
 
@@ -27,7 +27,7 @@ BYTES_PER_GRAPH = 16 << 20
 class Wanted:
     """What an engine is asked for: sequences that run at once, tokens of the longest, rows of a
     step, rows of a sequence that are drawn in a step (drafts and one), the type of activations and
-    latents, bytes on host and disk for what is parked.
+    latents, bytes on host and disk for what is parked; exact: whether states keep every bit.
     """
 
     slots: int = 64
@@ -37,48 +37,7 @@ class Wanted:
     dtype: torch.dtype = torch.bfloat16
     host_bytes: int = 0
     disk_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Costs:
-    """Bytes of the parts of a past: a token's latents, a slot's state and the keys and values of
-    its open chunk, a page.
-    """
-
-    token: int
-    state: int
-    tail: int
-
-    @classmethod
-    def of(cls, config: ModelConfig, dtype: torch.dtype = torch.bfloat16) -> Costs:
-        """As `Cache` allocates them; MTP layers keep latents too."""
-        width = config.num_attention_heads * config.head_dim
-        scans = len(config.lightning_layers)
-        wide = 8 if dtype == torch.float64 else 4
-        return cls(
-            token=len(config.mla_layers) * config.latent_dim * dtype.itemsize,
-            state=scans * width * config.head_dim * wide,
-            tail=scans * 2 * CHUNK * width * dtype.itemsize,
-        )
-
-    @property
-    def slot(self) -> int:
-        """A live sequence beside its pages."""
-        return self.state + self.tail
-
-    @property
-    def page(self) -> int:
-        """A page of latents."""
-        return PAGE * self.token
-
-    @property
-    def checkpoint(self) -> int:
-        """A kept state: at any token of a chunk alike, so with half a tail."""
-        return self.state + self.tail // 2
-
-    def session(self, tokens: int) -> int:
-        """A parked session: a checkpoint and the pages before it."""
-        return self.checkpoint + pages_for(tokens) * self.page
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,23 +62,24 @@ class MemoryPlan:
         cls,
         config: ModelConfig,
         free_bytes: int,
-        weight_format: str = "bf16",
+        weight_format: str | None = "bf16",
         wanted: Wanted | None = None,
     ) -> MemoryPlan:
         """The plan for `free_bytes` of a device before the weights are loaded.
 
-        weight_format: a name in `quant.PLANS`. Each live slot comes with pages for 4,096 tokens
-        and one checkpoint; of what is left half goes to pages, half to checkpoints. Wishes that do
-        not fit are cut, and `said` tells. ValueError if not even one sequence of 1,024 tokens fits.
+        weight_format: a name in `quant.PLANS`, None if the weights are there already. Each live
+        slot comes with pages for 4,096 tokens and one checkpoint, in int8 if there is no room for
+        more; of what is left half goes to pages, half to checkpoints. Wishes that do not fit are
+        cut, and `said` tells. ValueError if not even one sequence of 1,024 tokens fits.
         """
         wanted = wanted or Wanted()
         _check(wanted)
         said: list[str] = []
-        weights = weight_bytes(config, weight_format)
+        weights = 0 if weight_format is None else weight_bytes(config, weight_format)
         longest = min(wanted.context, config.max_position_embeddings)
         if longest < wanted.context:
             said.append(f"context {wanted.context:,} -> {longest:,}: the model has no more")
-        costs = Costs.of(config, wanted.dtype)
+        costs = Costs.of(config, wanted.dtype, wanted.exact)
         need = _Need(config, replace(wanted, context=longest), costs, free_bytes, weights)
         context = need.context()
         if context < longest:
@@ -149,18 +109,21 @@ class MemoryPlan:
 
     @property
     def checkpoints(self) -> int:
-        """Checkpoints that the bytes for them hold."""
+        """Checkpoints that the bytes for them hold, none of them in int8."""
         return self.checkpoint_bytes // self.costs.checkpoint
 
     def table(self) -> str:
         """Lines for a terminal: part, bytes, what they hold."""
         c, session = self.costs, self.costs.session(self.context)
+        kept = f"{self.checkpoints:,}"
+        if c.small:
+            kept += f", or {self.checkpoint_bytes // c.small:,} in int8"
         rows = [
             ("weights", self.weights, ""),
             ("workspaces", self.workspaces, "estimated"),
             ("live slots", self.slots * c.slot, f"{self.slots:,} of {size_text(c.slot)}"),
             ("pages", self.pages * c.page, f"{self.pages:,} for {self.tokens:,} tokens"),
-            ("checkpoints", self.checkpoint_bytes, f"{self.checkpoints:,}"),
+            ("checkpoints", self.checkpoint_bytes, kept),
         ]
         for name, room in (("host", self.host_bytes), ("disk", self.disk_bytes)):
             held = f"{room // session:,} sessions of {self.context:,} tokens" if room else "none"
@@ -202,8 +165,8 @@ class _Need:
             missing = c.slot + pages_for(low) * c.page - self.left(1, low)
             raise ValueError(
                 f"{size_text(self.free)} are free, and {size_text(missing)} more are needed for "
-                f"weights ({size_text(self.weights)}), workspaces "
-                f"({size_text(self.workspaces(1, low))}) and one sequence of {low:,} tokens: "
+                f"{self._weights(', ')}workspaces ({size_text(self.workspaces(1, low))}) and one "
+                f"sequence of {low:,} tokens: "
                 "choose a format of fewer bits, a smaller step budget or context, or a larger "
                 "device"
             )
@@ -214,21 +177,28 @@ class _Need:
         return low
 
     def slots(self, context: int) -> int:
-        """How many of the wanted slots fit, each but the first with its checkpoint."""
+        """How many of the wanted slots fit, each but the first with its checkpoint; the newest one
+        is never in int8.
+        """
         low, high = 1, self.wanted.slots
         while low < high:
             n = (low + high + 1) // 2
-            need = n * (self.costs.slot + self.costs.checkpoint)
+            need = n * (self.costs.slot + self.costs.least)
+            need += self.costs.slot if self.costs.small else 0
             need += self.least_pages(n, context) * self.costs.page
             low, high = (n, high) if need <= self.left(n, context) else (low, n - 1)
         return low
 
+    def _weights(self, then: str) -> str:
+        """Nothing where they are there already."""
+        return f"weights ({size_text(self.weights)}){then}" if self.weights else ""
+
     def reason(self, slots: int, context: int) -> str:
         room = size_text(self.left(slots, context))
-        each = size_text(self.costs.slot + self.costs.checkpoint)
+        each = size_text(self.costs.slot + self.costs.least)
         return (
-            f"{room} are left beside weights ({size_text(self.weights)}) and workspaces; a slot "
-            f"with its checkpoint takes {each}, a token {size_text(self.costs.token)}"
+            f"{room} are left beside {self._weights(' and ')}workspaces; a slot with "
+            f"its checkpoint takes {each}, a token {size_text(self.costs.token)}"
         )
 
 

@@ -64,8 +64,8 @@ class Paged:
 
     def attend(self, layer: int, q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
         """As `Past.attend`, over the sequences' pages: absorbed for single rows, else expanded."""
-        pages, first = self.cache.latents(layer), self.first
-        pages[self.page, self.place] = latent
+        first = self.first
+        pages = ops.lay(self.cache.latents(layer), self.page, self.place, latent)
         if len(q) == len(self.ends):
             return ops.mla_paged(q, pages, self.table, self.lengths, kv_b, value_dim, first=first)
         out = q.new_empty(*q.shape[:2], value_dim)
@@ -86,9 +86,9 @@ class Paged:
 
 class Stepping:
     """The past of a step that brings as many rows to each of some slots; all of it on the device,
-    so that the step can be recorded once and replayed. slots [N] int64; lengths [N] int32: the
-    tokens that they hold, the last tails [N] int32 of them in their open chunks; first: as `Paged`.
-    Rows that do not fit into an open chunk leave nothing but latents that the next step overwrites.
+    so that the step can be recorded once and replayed. slots, lengths and tails [N]: the tokens
+    that they hold, and how many of the last lie in their open chunks; first: as `Paged`. Rows that
+    do not fit into an open chunk leave nothing but latents that the next step overwrites.
     """
 
     def __init__(
@@ -101,12 +101,8 @@ class Stepping:
         first: int = 0,
     ) -> None:
         self.cache, self.slots, self.tails, self.first = cache, slots, tails, first
-        at = lengths.long()[:, None] + torch.arange(rows, device=slots.device)
-        self.positions = at.flatten()
-        # what the first row of a slot sees
-        self.lengths = lengths + 1 + first
-        self.page = cache.table[slots[:, None], (at + first) // PAGE].long().flatten()
-        self.place = (self.positions + first) % PAGE
+        found = ops.places(cache.table, slots, lengths, rows, PAGE, first)
+        self.positions, self.lengths, self.page, self.place = found
 
     def batch(self, tokens: Tensor) -> Batch:
         """The rows of the step: tokens [N * R], those of a slot end to end."""
@@ -115,8 +111,7 @@ class Stepping:
 
     def attend(self, layer: int, q: Tensor, latent: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
         """As `Past.attend`, over the slots' pages."""
-        pages = self.cache.latents(layer)
-        pages[self.page, self.place] = latent
+        pages = ops.lay(self.cache.latents(layer), self.page, self.place, latent)
         of = self.cache.table, self.lengths
         return ops.mla_paged(q, pages, *of, kv_b, value_dim, self.slots, self.first)
 

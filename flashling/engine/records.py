@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 TOKEN_BYTES = 4
+# whose prefix: namespace, tokens, session
+Key = tuple[str, tuple[int, ...], str | None]
 # the name of a namespace's folder, and how that of a parked prefix in it ends
 HASHED, PARKED = re.compile(r"[0-9a-f]{40}"), ".park"
 

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..model.oracle import Guide
+    from .records import Record
 
 # tokens of a page
 PAGE = 64
+# drafts of a sequence in a step: far more than any layer gets right in a row
+MOST_DRAFTS = 8
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,16 @@ class Overloaded(RuntimeError):
         return cls(f"{waiting} requests are waiting; try again in {seconds:.0f} s", seconds)
 
 
+def check_queue(count: int, waiting: int, queue: int) -> None:
+    """ValueError if so many samples never fit into a queue, Overloaded if they do not now."""
+    if count < 1:
+        raise ValueError(f"{count} samples are asked for; ask for 1 at least")
+    if count > queue:
+        raise ValueError(f"{count} samples for a queue of {queue}; ask for fewer")
+    if waiting + count > queue:
+        raise Overloaded.by(waiting)
+
+
 @dataclass(frozen=True)
 class Event:
     """A token of a request: its log-probability, the likeliest when asked for; `finish` is set on
@@ -128,11 +141,14 @@ class Sequence:
     drafts: list[int] = field(default_factory=list)
     # how many drafts its next step may have, by what became of those before
     reach: float = 4.0
-    # the final hidden row [D] of the last token read, and that of a checkpoint gone on from, until
-    # an MTP layer has read it
+    # the final hidden row [D] of the last token read, and those [.., D] that an MTP layer has not
+    # read: that of a checkpoint gone on from, and of steps without drafts
     last: Tensor | None = None
-    owed: Tensor | None = None
+    owed: list[Tensor] = field(default_factory=list)
     guide: Guide | None = None
+    # what it goes on from, if that was on the disk alone when it came
+    is_met: bool = False
+    fetched: Record | None = None
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -168,6 +184,12 @@ class Sequence:
     def most(self) -> int:
         """Tokens that it can ever hold."""
         return len(self.prompt) + self.request.sampling.max_tokens
+
+
+def check_drafts(drafts: int | None) -> None:
+    """ValueError for a number of drafts that no engine makes."""
+    if drafts is not None and not 0 <= drafts <= MOST_DRAFTS:
+        raise ValueError(f"{drafts} drafts must lie between 0 and {MOST_DRAFTS}")
 
 
 def pages_for(tokens: int) -> int:

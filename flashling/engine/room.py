@@ -21,13 +21,33 @@ class Room:
     """
 
     def __init__(
-        self, model: Ling, slots: int, pages: int, checkpoint_bytes: int, tiers: Tiers | None = None
+        self,
+        model: Ling,
+        slots: int,
+        pages: int,
+        checkpoint_bytes: int,
+        tiers: Tiers | None = None,
+        exact: bool = False,
     ) -> None:
         self.cache = Cache(model.config, slots, pages, model.dtype, model.head.device)
         self.pages = Pages(pages)
         self.tiers = tiers or Tiers()
-        self.keeper = Keeper(self.pages, checkpoint_bytes, spill=self._demote)
+        # a model in float32 or float64 is asked for every bit
+        self._is_small = model.dtype == torch.bfloat16 and not exact
+        shrink = self.cache.quantise if self._is_small else None
+        self.keeper = Keeper(self.pages, checkpoint_bytes, spill=self._demote, shrink=shrink)
         self.free_slots = list(range(slots - 1, -1, -1))
+
+    def is_coming(self, s: Sequence) -> bool:
+        """Whether the past of a sequence is on its way from the disk to host memory, so that others
+        can run meanwhile; it sets out when this is asked first.
+        """
+        if not s.is_met:
+            s.is_met = True
+            match = self.keeper.tree.match(s.request.namespace, s.tokens, len(s.tokens) - 1)
+            have = match.checkpoint.snapshot.length if match.checkpoint else 0
+            s.fetched = self.tiers.fetch(s.request.namespace, s.tokens, have)
+        return s.fetched is not None and self.tiers.is_coming(s.fetched)
 
     def enter(self, s: Sequence, most: int, is_alone: bool) -> bool:
         """Give a sequence of up to `most` tokens a free slot, its pages, and the deepest past that
@@ -52,9 +72,10 @@ class Room:
         s.slot = self.free_slots.pop()
         if found and loaded:
             self._fill(s, need, *loaded)
-            self._account(s, max(match.known, found[1].length), found[0].name)
-            # at once on the device, for the next who goes on from it
-            self.keep(s)
+            tier, length = found[0].name, found[1].length
+            # host memory may have had it from the disk for this one
+            was_there = s.fetched is not None and s.fetched.length == length
+            self._account(s, max(match.known, length), "disk" if was_there else tier)
         else:
             self._restore(s, pages_for(most) - whole, match.checkpoint)
             self._account(s, match.known, "device" if match.checkpoint else "")
@@ -83,7 +104,8 @@ class Room:
         self.free_slots.append(s.slot)
         self.pages.drop(s.pages)
         s.slot, s.pages, s.done, s.base, s.stops, s.drafts = None, [], 0, 0, [], []
-        s.last = s.owed = None
+        s.last, s.owed = None, []
+        s.is_met, s.fetched = False, None
 
     def keep(self, s: Sequence, over: int | None = None, is_parked: bool = False) -> None:
         """Keep a checkpoint where the sequence stands, if there is room for its state; from token
@@ -95,9 +117,10 @@ class Room:
         name, tokens = s.request.namespace, tuple(s.tokens[: s.done])
         if self.keeper.fits(snapshot.nbytes):
             self.keeper.keep(name, tokens, snapshot, s.pages, over)
-        if is_parked:
+        if is_parked and self.tiers.all():
             pages = self.cache.read(s.pages[: pages_for(s.done)])
-            self.tiers.park((name, tokens, s.request.session or None), snapshot, pages)
+            key = name, tokens, s.request.session or None
+            self.tiers.park(key, self._leaving(snapshot), pages)
 
     def _demote(self, kept: Kept) -> None:
         """What the device gives up goes one tier down, unless nobody will ask for it."""
@@ -106,7 +129,12 @@ class Room:
         tokens = path(kept)
         if not self.tiers.holds(kept.namespace, tokens):
             pages = self.cache.read(kept.pages)
-            self.tiers.keep((kept.namespace, tokens, None), kept.snapshot, pages)
+            key = kept.namespace, tokens, None
+            self.tiers.keep(key, self._leaving(kept.snapshot), pages)
+
+    def _leaving(self, snapshot: Snapshot) -> Snapshot:
+        """What goes to the lower tiers in place of a snapshot."""
+        return self.cache.quantise(snapshot) if self._is_small else snapshot
 
     def _restore(self, s: Sequence, need: int, checkpoint: Checkpoint | None) -> None:
         assert s.slot is not None
@@ -128,13 +156,18 @@ class Room:
     def _fill(self, s: Sequence, need: int, snapshot: Snapshot, contents: torch.Tensor) -> None:
         s.pages = self.pages.take(need)
         self.cache.fill(s.pages[: len(contents)], contents)
+        snapshot = snapshot.to(self.cache.pages.device)
         self._set(s, snapshot)
+        # at once on the device, for the next who goes on from it
+        if self.keeper.fits(snapshot.nbytes):
+            self.keeper.keep(s.request.namespace, tuple(s.tokens[: s.done]), snapshot, s.pages)
 
     def _set(self, s: Sequence, snapshot: Snapshot) -> None:
         assert s.slot is not None
-        self.cache.restore(s.slot, snapshot)
-        s.done, s.base, hidden = snapshot.length, snapshot.base, snapshot.hidden
-        s.last = s.owed = None if hidden is None else hidden.to(self.cache.pages.device)
+        s.base, s.done = self.cache.restore(s.slot, snapshot), snapshot.length
+        hidden = snapshot.hidden
+        s.last = None if hidden is None else hidden.to(self.cache.pages.device)
+        s.owed = [] if s.last is None else [s.last[None]]
 
     def _account(self, s: Sequence, known: int, source: str) -> None:
         end, usage = len(s.tokens) - 1, s.usage

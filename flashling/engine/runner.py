@@ -1,7 +1,6 @@
 """A plain runner: prompts are read one after another, then all slots step together.
 
-Lengths and tables live on the device and every slot has its pages in one run, so that a step can
-be recorded as a graph.
+Every slot has its pages in one run, and all that a step asks for lies on the device.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
 from .cache import PAGE, Cache
-from .past import Stepping
 from .request import pages_for
-from .steps import Recorded
+from .steps import Recorded, Steps, laid
 
 
 class Rows:
-    """Slots whose lengths are counted on the device: slot s holds lengths[s] tokens, the last
-    tails[s] of them in its open chunk, in a run of `pages` pages.
+    """Slots of which a step's counts (`laid`) tell: slot s holds lengths[s] tokens, the last
+    tails[s] of them in its open chunk, in a run of `pages` pages, and reads tokens[s] next.
     """
 
     def __init__(self, model: Ling, slots: int, positions: int) -> None:
@@ -30,8 +28,9 @@ class Rows:
         self.cache = Cache(model.config, slots, slots * self.pages, model.dtype, device)
         for slot in range(slots):
             self.cache.lay(slot, range(slot * self.pages, (slot + 1) * self.pages))
-        self.lengths = torch.zeros(slots, dtype=torch.int32, device=device)
-        self.tails = torch.zeros_like(self.lengths)
+        self.given = laid([], slots, self.cache.spare_slot).to(device)
+        self.given[0] = torch.arange(slots, device=device)
+        _, self.lengths, self.tails, *_, self.tokens = self.given
 
 
 class Filling:
@@ -41,7 +40,7 @@ class Filling:
         device = batch.tokens.device
         self.rows, self.cache = rows, rows.cache
         self.slots = torch.tensor(slots, device=device)
-        self.lengths = torch.tensor(batch.lengths, dtype=torch.int32, device=device)
+        self.lengths = torch.tensor(batch.lengths, device=device)
         self.documents = ops.Documents(batch.starts, device)
         self.grid = ops.Grid(batch.starts, (0,) * len(slots), device)
         self.cache.state[self.slots] = 0
@@ -66,13 +65,16 @@ class Filling:
 
 
 class Runner:
-    """Greedy continuation of up to `slots` sequences of up to `positions` tokens."""
+    """Greedy continuation of up to `slots` sequences of up to `positions` tokens: the engine's own
+    steps.
+    """
 
     def __init__(self, model: Ling, slots: int, positions: int) -> None:
         self.model, self.device = model, model.head.device
         self.rows = Rows(model, slots, positions)
+        self.steps = Steps(model, self.rows.cache)
         # the newest token of every slot, not yet read
-        self.tokens = torch.zeros(slots, dtype=torch.int64, device=self.device)
+        self.tokens = self.rows.tokens
 
     @torch.no_grad()
     def fill(self, prompts: Sequence[Sequence[int] | Tensor], slots: Sequence[int]) -> Tensor:
@@ -87,17 +89,21 @@ class Runner:
         return found
 
     @torch.no_grad()
-    def step(self, slots: Tensor) -> None:
-        """One more token for each of the slots [N] int64, left in `tokens`."""
-        rows = self.rows
-        past = Stepping(rows.cache, slots, rows.lengths[slots], rows.tails[slots])
-        hidden = self.model(past.batch(self.tokens[slots]), past)
-        rows.lengths[slots] = past.lengths
-        rows.tails[slots] = past.tails % ops.CHUNK + 1
-        self.tokens[slots] = self.model.logits(hidden).argmax(-1)
+    def step(self, slots: Tensor | None = None) -> None:
+        """One more token for each of the slots [N] int64, by default all, left in `tokens`."""
+        given = self.rows.given
+        some = given if slots is None else given[:, slots]
+        self.steps.step(some, is_cut=False)
+        if slots is not None:
+            given[:, slots] = some
 
-    def record(self, slots: Sequence[int]) -> Recorded:
-        """The step of these slots as a graph; each replay is one step. Two steps are run first,
-        so that every kernel is compiled: fill the slots afterwards.
+    def record(self) -> Recorded:
+        """The step of all slots as a graph; each replay is one step. Some steps are run first, so
+        that every kernel is compiled: fill the slots afterwards.
         """
-        return Recorded(self.step, torch.tensor(slots, device=self.device))
+
+        def step(given: Tensor) -> tuple[Tensor, Tensor]:
+            return self.steps.step(given, is_cut=False)
+
+        with torch.no_grad():
+            return Recorded(step, self.rows.given)

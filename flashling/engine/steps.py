@@ -15,6 +15,7 @@ from .. import ops
 from ..batch import sent
 from ..model.ling import Ling
 from .cache import Cache
+from .drafts import guess
 from .flight import Flight
 from .past import Stepping
 from .request import Sequence
@@ -46,7 +47,8 @@ class Recorded:
                 call(given)
         torch.cuda.current_stream().wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool):
+        # threads that read and write files take pinned memory meanwhile
+        with torch.cuda.graph(self.graph, pool=pool, capture_error_mode="thread_local"):
             self.found = call(given)
 
     def replay(self) -> None:
@@ -61,11 +63,15 @@ class Steps:
     rows, drafts anew. On CUDA a graph for each of `SIZES`, recorded when it is first needed (and
     one more where a row filters); elsewhere the same step, run as it is.
 
-    drafts: of each sequence in steps that draw, 0 without an MTP layer.
+    drafts: the most of each sequence in steps that draw, 0 without an MTP layer. head: what they
+    are guessed with, the model's own unless given.
     """
 
-    def __init__(self, model: Ling, cache: Cache, drafts: int = 0) -> None:
+    def __init__(
+        self, model: Ling, cache: Cache, drafts: int = 0, head: ops.Weight | None = None
+    ) -> None:
         self.model, self.cache, self.drafts = model, cache, drafts
+        self.head = model.head if head is None else head
         self.device = model.head.device
         self._recorded: dict[tuple[int, int, bool], Recorded] = {}
         is_cuda = self.device.type == "cuda"
@@ -74,15 +80,15 @@ class Steps:
         # runs the rows that were launched last, some tokens further each time
         self._run: Callable[[], tuple[Tensor, ...]]
 
-    def can_draw(self, sequences: Items[Sequence], budget: int) -> bool:
-        """Whether a step of at most so many rows can draw for all of them: each has no token after
-        its next one, no guide, and settings that are plain; and where there are drafts, the MTP
-        layer has read what the model has, and few tokens end it.
+    def can_draw(self, sequences: Items[Sequence], budget: int, drafts: int) -> bool:
+        """Whether a step of at most so many rows, and so many drafts of each, can draw for all of
+        them: each has no token after its next one, no guide, and settings that are plain; and where
+        there are drafts, few tokens end it.
         """
-        if not 0 < len(sequences) <= budget // (1 + self.drafts):
+        if not 0 < len(sequences) <= budget // (1 + drafts):
             return False
-        is_close = [s.owed is None and len(self._stops(s)) <= STOPS for s in sequences]
-        return all(s.is_plain for s in sequences) and (all(is_close) or not self.drafts)
+        is_short = all(len(self._stops(s)) <= STOPS for s in sequences)
+        return all(s.is_plain for s in sequences) and (is_short or not drafts)
 
     def launch(self, sequences: Items[Sequence], drafts: int) -> Flight:
         """The step that reads the next token of each sequence, and so many drafts."""
@@ -113,9 +119,9 @@ class Steps:
             return
         enough = next((i for i, n in enumerate(SIZES) if n >= slots), len(SIZES) - 1)
         # the largest first: the others find room in what it has left
-        kinds = list(product(SIZES[enough::-1], (True, False)))
-        for done, (size, is_cut) in enumerate(kinds):
-            self._graph(size, self.drafts, is_cut)
+        kinds = list(product(SIZES[enough::-1], sorted({self.drafts, 0})[::-1], (True, False)))
+        for done, (size, drafts, is_cut) in enumerate(kinds):
+            self._graph(size, drafts, is_cut)
             if progress:
                 progress(done + 1, len(kinds))
 
@@ -152,7 +158,7 @@ class Steps:
         temperature, top_p, min_p = given[6:9].view(torch.float64)
         stops, tokens = given[9 : 9 + STOPS].T, given[9 + STOPS :].T
         rows = tokens.shape[1]
-        past = Stepping(self.cache, slots, lengths.int(), tails.int(), rows)
+        past = Stepping(self.cache, slots, lengths, tails, rows)
         hidden = self.model(past.batch(tokens.flatten()), past)
 
         def by_row(x: Tensor) -> Tensor:
@@ -160,24 +166,18 @@ class Steps:
 
         cut = (by_row(top_k), by_row(top_p), by_row(min_p)) if is_cut else None
         how = by_row(temperature), by_row(seed), by_row(sample), past.positions + 1
-        drawn = ops.pick(self.model.logits(hidden), *how, cut)
+        # as the head leaves them: they are widened where they are read
+        logits = ops.linear(hidden, self.model.head)
+        found = ops.pick(logits, *how, cut)
         hidden = hidden.unflatten(0, (-1, rows))
-        new, logprobs, is_finite = (x.unflatten(0, (-1, rows)) for x in drawn)
-        held = tails % ops.CHUNK
-        last = torch.zeros_like(slots)
+        new, logprobs, is_finite = (x.unflatten(0, (-1, rows)) for x in found)
+        drafted = None
         if rows > 1:
-            last = self.accepted(tokens, new, stops, ops.CHUNK - held)
-        is_taken = torch.arange(rows, device=slots.device) <= last[:, None]
-        tokens[:, :1] = new.gather(1, last[:, None])
-        if rows > 1:
-            tokens[:, 1:] = self.guesses(slots, lengths, hidden, new, last)
-        # an idle row stays the first of its slot
-        is_live = slots != self.cache.spare_slot
-        lengths += (last + 1) * is_live
-        tails.copy_((held + last + 1) * is_live)
-        found = new, logprobs, is_finite, is_taken, tokens
-        # float64 holds tokens and both float types exactly
-        return hidden, torch.stack([x.double() for x in found])
+            last = self.accepted(tokens, new, stops, ops.CHUNK - tails % ops.CHUNK)
+            drafted = last, self.guesses(slots, lengths, hidden, new, last)
+        counts, drawn = (slots, lengths, tails), (new, logprobs, is_finite)
+        spare = self.cache.spare_slot
+        return hidden, ops.advance(tokens, counts, drawn, spare, ops.CHUNK, drafted)
 
     def accepted(self, tokens: Tensor, drawn: Tensor, stops: Tensor, room: Tensor) -> Tensor:
         """How many drafts of each sequence are taken [N] int64: tokens, drawn [N, R] are what its
@@ -200,17 +200,17 @@ class Steps:
         count, rows = drawn.shape
         out = self._ahead(slots, lengths, hidden.flatten(0, 1), drawn.flatten())
         row = out.unflatten(0, (count, rows))[torch.arange(count, device=slots.device), last]
-        found = [self.model.logits(row).argmax(-1)]
+        found = [guess(row, self.head)]
         for i in range(1, rows - 1):
             # a draft's own draft: the layer reads its guess as if it had been drawn
             row = self._ahead(slots, lengths + last + i, row, found[-1])
-            found.append(self.model.logits(row).argmax(-1))
+            found.append(guess(row, self.head))
         return torch.stack(found, 1)
 
     def _ahead(self, slots: Tensor, lengths: Tensor, hidden: Tensor, after: Tensor) -> Tensor:
         """The MTP layer over pairs of rows and the tokens after them, [N * R] from lengths on."""
         rows = len(after) // len(slots)
-        past = Stepping(self.cache, slots, lengths.int(), lengths.int(), rows, first=1)
+        past = Stepping(self.cache, slots, lengths, lengths, rows, first=1)
         return self.model.mtp_hidden(hidden, past.batch(after), past, following=after)
 
 

@@ -154,6 +154,11 @@ class Store:
         self.stats["loaded"] += 1
         return found
 
+    def holds(self, record: Record) -> bool:
+        """Whether it is stored, and for the present weights."""
+        with self._lock:
+            return self._records.named(record.space, record.name) is record
+
     def delete(self, record: Record) -> bool:
         """Unlink a file; False if it is not here or cannot be unlinked."""
         with self._lock:

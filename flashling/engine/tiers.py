@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from . import parked
 from .cache import Snapshot
-from .records import Record, Records, name_of, pack, space_of, unpack
+from .host import Host
+from .records import Key, Record, unpack
 from .store import Store
-
-# whose prefix: namespace, tokens, session
-Key = tuple[str, tuple[int, ...], str | None]
 
 
 class Tier(Protocol):
@@ -60,115 +56,12 @@ class Tier(Protocol):
         ...
 
 
-class Host:
-    """Prefixes in host memory, pinned where there is CUDA, at most `budget_bytes` of tensors. What
-    goes first was superseded, then come the ends of lines and shared prefixes, in each class the
-    longest unused. `spill` is given what goes.
-    """
-
-    name = "host"
-
-    def __init__(
-        self, budget_bytes: int, spill: Callable[[Key, Snapshot, Tensor], None] | None = None
-    ) -> None:
-        self.budget_bytes, self.spill = budget_bytes, spill
-        self.stats: Counter[str] = Counter()
-        self._records = Records()
-        self._held: dict[Record, tuple[str, Snapshot, Tensor]] = {}
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of what is kept."""
-        return self._records.nbytes
-
-    def put(
-        self,
-        namespace: str,
-        tokens: Sequence[int],
-        snapshot: Snapshot,
-        pages: Tensor,
-        session: str | None = None,
-    ) -> bool:
-        """Keep copies; False if they are larger than the budget. ValueError if snapshot and pages
-        do not belong together.
-        """
-        parked.check(len(tokens), snapshot, pages)
-        key = pack(tokens)
-        name, space = name_of(key, session), space_of(namespace)
-        size = parked.size_of(snapshot, pages)
-        # even if the next does not fit, a session's former past must not outlive it
-        before = self._records.named(space, name)
-        if before is not None:
-            self._drop(before)
-        if size > self.budget_bytes:
-            self.stats["too large"] += 1
-            return False
-        while self.nbytes + size > self.budget_bytes:
-            self._evict()
-        record = Record(space, name, key, session, size, time.time())
-        state, tail, pages, hidden = map(_own, parked.tensors_of(snapshot, pages))
-        parked.clear_rest(pages, len(tokens))
-        kept = Snapshot(snapshot.base, state, tail, hidden if len(hidden) else None)
-        self._held[record] = namespace, kept, pages
-        self._records.add(record)
-        self.stats["stored"] += 1
-        return True
-
-    def match(self, namespace: str, tokens: Sequence[int], most: int) -> Record | None:
-        """The longest kept prefix of `tokens` that has at most `most` of them."""
-        return self._records.longest(space_of(namespace), pack(tokens[: max(0, most)]))
-
-    def session(self, namespace: str, name: str) -> Record | None:
-        """What was kept last under a session's name."""
-        return self._records.named(space_of(namespace), name_of(b"", name))
-
-    def named(self, namespace: str) -> list[Record]:
-        """All that is kept under sessions' names."""
-        return self._records.sessions(space_of(namespace))
-
-    def load(self, record: Record) -> tuple[Snapshot, Tensor] | None:
-        """What is kept itself, not to be written to; None if it is gone."""
-        if record not in self._held:
-            self.stats["missing"] += 1
-            return None
-        record.used = time.time()
-        _, snapshot, pages = self._held[record]
-        self.stats["loaded"] += 1
-        return snapshot, pages
-
-    def delete(self, record: Record) -> bool:
-        """Forget a prefix; False if it is not here."""
-        if record not in self._held:
-            return False
-        self._drop(record)
-        self.stats["deleted"] += 1
-        return True
-
-    def clear(self) -> None:
-        """Forget everything: other weights have come."""
-        for record in self._records:
-            self.delete(record)
-
-    def _drop(self, record: Record) -> tuple[str, Snapshot, Tensor]:
-        self._records.remove(record)
-        return self._held.pop(record)
-
-    def _evict(self) -> None:
-        found = min(self._records, key=lambda r: (self._records.kind(r), r.used))
-        namespace, snapshot, pages = self._drop(found)
-        self.stats["evicted"] += 1
-        if self.spill is not None:
-            self.spill((namespace, unpack(found.tokens), found.session), snapshot, pages)
-
-
 class Tiers:
     """The tiers below the device as one. Without both it keeps nothing and finds nothing.
 
     Files are written by a thread of its own, so that a step never waits for a disk;
-    `pending_bytes` may wait for it, more is dropped and counted in `stats`.
+    `pending_bytes` may wait for it, more is dropped and counted in `stats`. Another one reads them
+    into host memory before they are needed.
     """
 
     def __init__(
@@ -178,8 +71,11 @@ class Tiers:
         self.stats: Counter[str] = Counter()
         self._writer = ThreadPoolExecutor(1, "flashling-park")
         self._waiting: dict[Future[bool], int] = {}
+        self._reader = ThreadPoolExecutor(1, "flashling-fetch")
+        # what is on its way to host memory, and of which namespace
+        self._coming: dict[Record, tuple[str, Future[tuple[Snapshot, Tensor] | None]]] = {}
         if host is not None:
-            host.spill = self._file
+            host.spill = self._spill
 
     def keep(self, key: Key, snapshot: Snapshot, pages: Tensor) -> None:
         """Take what the device gives up: into host memory, or else to the disk."""
@@ -209,6 +105,43 @@ class Tiers:
             if found is not None and found.length > known:
                 best, known = (tier, found), found.length
         return best
+
+    def fetch(self, namespace: str, tokens: Sequence[int], known: int) -> Record | None:
+        """Begin to bring the longest prefix of more than `known` tokens, and of fewer than all of
+        them, from the disk into host memory, if it is to be had from there alone.
+        """
+        if self.host is None or self.disk is None:
+            return None
+        found = self.match(namespace, tokens, len(tokens) - 1, known)
+        if found is None or found[0] is self.host or found[1].nbytes > self.host.budget_bytes:
+            return None
+        record = found[1]
+        if record not in self._coming:
+            self._coming[record] = namespace, self._reader.submit(self.disk.load, record)
+        return record
+
+    def is_coming(self, record: Record) -> bool:
+        """Whether it is on its way to host memory."""
+        return record in self._coming
+
+    def arrive(self) -> bool:
+        """Take into host memory what was read since; whether there was any."""
+        done = [r for r, (_, future) in self._coming.items() if future.done()]
+        for record in done:
+            namespace, future = self._coming.pop(record)
+            if future.exception() is not None:
+                self.stats["failed"] += 1
+            elif loaded := future.result():
+                self._take(namespace, record, *loaded)
+        return bool(done)
+
+    def wait(self) -> bool:
+        """Wait for what has been on its way longest; False if nothing is."""
+        for _, future in self._coming.values():
+            future.exception()
+            self.arrive()
+            return True
+        return False
 
     def session(self, namespace: str, name: str) -> tuple[Tier, Record] | None:
         """What was parked last under a session's name."""
@@ -244,10 +177,31 @@ class Tiers:
         """
         self.flush()
         self._writer.shutdown()
+        self._reader.shutdown()
 
     def all(self) -> list[Tier]:
         """Those that there are, the fastest first."""
         return [t for t in (self.host, self.disk) if t is not None]
+
+    def _take(self, namespace: str, record: Record, snapshot: Snapshot, pages: Tensor) -> None:
+        assert self.host is not None and self.disk is not None
+        # forgotten while it was read, or of other weights
+        if not self.disk.holds(record):
+            return
+        session = record.session
+        if session is not None and self.host.session(namespace, session) is not None:
+            # what is parked there already is newer
+            session = None
+        key = namespace, unpack(record.tokens), session
+        self.host.take(key, snapshot, pages)
+
+    def _spill(self, key: Key, snapshot: Snapshot, pages: Tensor) -> None:
+        """What host memory gives up goes to the disk, unless it is there."""
+        namespace, tokens, session = key
+        found = self.disk.match(namespace, tokens, len(tokens)) if self.disk else None
+        is_there = found is not None and found.length == len(tokens)
+        if not (found and is_there and session in (None, found.session)):
+            self._file(key, snapshot, pages)
 
     def _file(self, key: Key, snapshot: Snapshot, pages: Tensor) -> None:
         if self.disk is None:
@@ -267,9 +221,3 @@ class Tiers:
             del self._waiting[future]
             if future.exception() is not None:
                 self.stats["failed"] += 1
-
-
-def _own(x: Tensor) -> Tensor:
-    """A copy in host memory, pinned where there is CUDA."""
-    found = torch.empty(x.shape, dtype=x.dtype, pin_memory=torch.cuda.is_available())
-    return found.copy_(x)

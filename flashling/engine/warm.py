@@ -17,6 +17,7 @@ from .. import ops
 from ..batch import Batch
 from ..model.ling import Ling
 from .cache import PAGE, Cache
+from .drafts import guess_head
 from .past import Paged
 from .request import Request, Sequence, Usage, pages_for
 from .steps import SIZES, Steps, laid
@@ -79,7 +80,7 @@ def calls(model: Ling, drafts: int = 0) -> Iterator[Callable[[], Any]]:
     shadow = _shadow(model)
     is_drafting = drafts > 0 and len(shadow.mtp) > 0
     cache = Cache(shadow.config, max(SIZES), 2 * max(ROWS) // PAGE, shadow.dtype, "meta")
-    steps = Steps(shadow, cache)
+    steps = Steps(shadow, cache, drafts, guess_head(shadow) if is_drafting else None)
     # those whose rows the host draws have no drafts
     widths = (0, drafts) if is_drafting else (0,)
     for count, more, is_cut in product(SIZES, widths, (False, True)):
@@ -90,6 +91,7 @@ def calls(model: Ling, drafts: int = 0) -> Iterator[Callable[[], Any]]:
     # two prompts, one of them going on; and a prompt beside a single row
     yield partial(_prompt, shadow, cache, (100, 29), is_drafting)
     yield partial(_prompt, shadow, cache, (100, 1), is_drafting)
+    yield lambda: cache.restore(0, cache.quantise(cache.snapshot(0, 0, 1)))
 
 
 def _shadow(model: Ling) -> Ling:

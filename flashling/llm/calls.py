@@ -48,7 +48,7 @@ def park(engine: Engine, namespace: str, name: str) -> bool:
 
 def delete(engine: Engine, namespace: str, name: str) -> bool:
     """Forget a session; False if it is not there."""
-    return engine.delete_session(namespace, name)
+    return engine.room.tiers.delete(namespace, name)
 
 
 def explain(engine: Engine, namespace: str, prompts: list[list[int]]) -> list[Usage]:

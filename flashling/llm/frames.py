@@ -19,7 +19,8 @@ NIL = Raw(b"\xc0")
 
 class Setup(Struct):
     """What an engine is made of. model: a folder or "embedded". disk: the folder that outlives the
-    process and its bytes, "" and 0 without one. queue: requests that may wait.
+    process and its bytes, "" and 0 without one. queue: requests that may wait. running: those that
+    run at once, None for as many as are usual. drafts: as `LLM`.
     """
 
     model: str
@@ -27,6 +28,8 @@ class Setup(Struct):
     disk: str = ""
     disk_bytes: int = 0
     queue: int = 1024
+    running: int | None = None
+    drafts: int | None = None
 
 
 class Add(Struct, tag=True, array_like=True):

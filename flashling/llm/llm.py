@@ -25,7 +25,7 @@ from ..text.tokenizer import Tokenizer
 from ..text.toolcalls import Text, parse
 from .answer import Alternative, Answer, Event, Message, Reading, message
 from .guides import Guides, Schema, Tools
-from .load import load
+from .load import drafts_of, load
 from .prompts import Prompts, Talk
 from .service import Service
 from .sizes import engine_for
@@ -49,6 +49,7 @@ class LLM:
         dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
         exact: bool = False,
+        drafts: int | None = None,
     ) -> None:
         """The model in the folder `path` (config.json, tokenizer.json, safetensors), or the
         embedded one.
@@ -56,10 +57,11 @@ class LLM:
         dtype: torch's or its name; by default float32 on the CPU and bfloat16 elsewhere. device:
         by default the CPU for the embedded model, else a GPU where there is one. exact: the same
         bits whatever runs beside a request and was cached before it (docs/numerics.md); slower.
-        ValueError names what is wrong and how to go on.
+        drafts: tokens guessed ahead at each step while that pays; by default one on a GPU if there
+        is an MTP layer. ValueError names what is wrong and how to go on.
         """
-        model, tokenizer, self.startup = load(path, dtype, device, exact)
-        self._set(model, tokenizer, exact)
+        model, tokenizer, self.startup = load(path, dtype, device, exact, drafts)
+        self._set(model, tokenizer, exact, drafts_of(model, drafts))
 
     @classmethod
     def of(cls, model: Ling, tokenizer: Tokenizer) -> LLM:
@@ -69,11 +71,11 @@ class LLM:
         llm._set(model, tokenizer)
         return llm
 
-    def _set(self, model: Ling, tokenizer: Tokenizer, exact: bool = False) -> None:
+    def _set(self, model: Ling, tokenizer: Tokenizer, exact: bool = False, drafts: int = 0) -> None:
         if exact:
             check_exact(model)
         self.model, self.tokenizer = model, tokenizer
-        self.service = Service(lambda: engine_for(self.model, exact=exact))
+        self.service = Service(lambda: engine_for(self.model, exact=exact, drafts=drafts))
         self.prompts = Prompts(tokenizer)
         self._guides = Guides(tokenizer, model.config.vocab_size)
 

@@ -9,6 +9,7 @@ from time import perf_counter
 
 import torch
 
+from ..engine.request import check_drafts
 from ..engine.warm import warm
 from ..model import compact, weights
 from ..model.ling import Ling
@@ -35,11 +36,13 @@ def load(
     dtype: torch.dtype | str | None,
     device: torch.device | str | None,
     exact: bool = False,
+    drafts: int | None = None,
 ) -> tuple[Ling, Tokenizer, Startup | None]:
     """What the folder `path` holds, or the embedded model; arguments as `LLM` takes them. On a GPU
     the kernels are compiled while the weights are read, and what that took is told. ValueError
     names what is wrong with the folder and how to go on.
     """
+    check_drafts(drafts)
     is_embedded, folder = path in (None, "embedded"), folder_of(path)
     tokenizer = Tokenizer.read(folder)
     has_gpu = torch.cuda.is_available() and not is_embedded
@@ -51,7 +54,7 @@ def load(
     if place.type == "cpu":
         model = weights.read(folder, kind)
     else:
-        startup, compiling = Startup(), Compiling(exact)
+        startup, compiling = Startup(), Compiling(exact, drafts)
         try:
             model = compact.read(folder, kind, place, begun=compiling.begin, spent=startup.spent)
         finally:
@@ -65,11 +68,20 @@ def load(
     return model, tokenizer, startup
 
 
+def drafts_of(model: Ling, wanted: int | None) -> int:
+    """Drafts of a sequence in a step: so many as are wanted, or where nobody says, one on a GPU if
+    the model has an MTP layer, else none.
+    """
+    if wanted is not None:
+        return wanted
+    return int(model.head.device.type == "cuda" and len(model.mtp) > 0)
+
+
 class Compiling:
     """Kernels that are compiled in a thread of its own, for a model whose weights are not there."""
 
-    def __init__(self, exact: bool = False) -> None:
-        self._exact, self._seconds = exact, 0.0
+    def __init__(self, exact: bool = False, drafts: int | None = None) -> None:
+        self._exact, self._drafts, self._seconds = exact, drafts, 0.0
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
 
@@ -89,7 +101,7 @@ class Compiling:
     def _run(self, model: Ling) -> None:
         began = perf_counter()
         try:
-            warm(model, exact=self._exact)
+            warm(model, exact=self._exact, drafts=drafts_of(model, self._drafts))
             self._seconds = perf_counter() - began
         except Exception as error:
             self._error = error

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
+from ..engine.drafts import guess_bytes
 from ..engine.engine import Engine
-from ..engine.memory import MemoryPlan, Wanted, weight_bytes
+from ..engine.memory import MemoryPlan, Wanted
 from ..engine.request import pages_for
 from ..engine.tiers import Tiers
 from ..model.ling import Ling
@@ -24,21 +25,35 @@ GPU = Wanted(slots=64, context=1 << 17, budget=8192)
 SYSTEM = 8 << 30
 
 
-def engine_for(model: Ling, tiers: Tiers | None = None, exact: bool = False) -> Engine:
+def engine_for(
+    model: Ling,
+    tiers: Tiers | None = None,
+    exact: bool = False,
+    running: int | None = None,
+    drafts: int = 0,
+) -> Engine:
     """An engine for a model that is loaded, in what is left of its device's memory, with `tiers`
-    below it. ValueError if not even one sequence of 1,024 tokens fits.
+    below it. running: sequences that run at once; drafts: of each. ValueError if not even one of
+    1,024 tokens fits, or not so many.
     """
     device, config = model.head.device, model.config
     is_cpu = device.type == "cpu"
     free = _cpu_bytes() if is_cpu else _gpu_bytes(device, tiers)
-    wanted = replace(CPU if is_cpu else GPU, dtype=model.dtype)
-    # the plan is one for before loading
-    plan = MemoryPlan.of(config, free + weight_bytes(config, "bf16"), "bf16", wanted)
+    free -= guess_bytes(model) if drafts else 0
+    usual = CPU if is_cpu else GPU
+    slots = usual.slots if running is None else running
+    wanted = replace(usual, slots=slots, draws=1 + drafts, dtype=model.dtype, exact=exact)
+    plan = MemoryPlan.of(config, free, None, wanted)
+    if running is not None and plan.slots < running:
+        told = "; ".join(plan.said)
+        raise ValueError(f"{running} requests at once do not fit ({told}); ask for {plan.slots}")
     pages, checkpoints = plan.pages, plan.checkpoint_bytes
     if is_cpu:
         pages = min(pages, pages_for(plan.context) + CPU_PAGES)
         checkpoints = min(checkpoints, CPU_CHECKPOINTS)
-    return Engine(model, plan.slots, pages, wanted.budget, checkpoints, tiers=tiers, exact=exact)
+    return Engine(
+        model, plan.slots, pages, wanted.budget, checkpoints, drafts, tiers=tiers, exact=exact
+    )
 
 
 def shared_bytes(available: int, host_bytes: int) -> int:

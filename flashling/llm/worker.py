@@ -25,7 +25,7 @@ from ..sampling import Sampling
 from ..text.tokenizer import Tokenizer
 from .calls import ARGUMENTS, CALLS
 from .frames import ASKED, ENCODER, SETUP, Add, Answer, Call, Failure, Setup, Told, frame, taken
-from .load import Startup, load
+from .load import Startup, drafts_of, load
 from .parking import tiers_for
 from .sizes import engine_for
 
@@ -67,10 +67,12 @@ class Worker:
 
     def _load(self, setup: Setup) -> None:
         began = time.perf_counter()
-        self._model, tokenizer, startup = self._parts(setup.model)
+        self._model, tokenizer, startup = self._parts(setup.model, setup.drafts)
+        self._drafts = drafts_of(self._model, setup.drafts)
         disk = Path(setup.disk) if setup.disk else None
         self._tiers = tiers_for(self._model, setup.host_bytes, disk, setup.disk_bytes)
         self._queue, self._ends = setup.queue, tuple(tokenizer.eos_ids)
+        self._running = setup.running
         self._compiler = Compiler(tokenizer, self._model.config.vocab_size)
         read = time.perf_counter()
         self._make(0)
@@ -79,13 +81,14 @@ class Worker:
             said = f"{startup}, first answer {now - read:.1f} s, ready {now - began:.1f} s after"
             print(f"flashling: {said}", file=sys.stderr, flush=True)
 
-    def _parts(self, model: str) -> tuple[Ling, Tokenizer, Startup | None]:
+    def _parts(self, model: str, drafts: int | None) -> tuple[Ling, Tokenizer, Startup | None]:
         """What the name or folder of a model stands for."""
-        return load(model, None, None)
+        return load(model, None, None, drafts=drafts)
 
     def _make(self, number: int) -> None:
         """An engine that has answered once, its steps recorded; requests count from `number`."""
-        self._engine = engine_for(self._model, self._tiers)
+        sizes = self._running, self._drafts
+        self._engine = engine_for(self._model, self._tiers, False, *sizes)
         self._engine.queue, self._engine.number = self._queue, number
         self._engine.add(Request(self._ends, Sampling(max_tokens=1)))
         if errors := [event.error for event in self._engine.run() if event.error]:

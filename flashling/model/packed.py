@@ -8,30 +8,31 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
-from ..quant import FP8, FP8_BLOCK, Scheme
+from ..quant import FP8, FP8_BLOCK, INT8, Scheme
 from .ling import Ling
 
 # elements packed at once
 SLAB = 1 << 28
 # what the published fp8 files store in e4m3; kv_b is unpacked there for the absorbed form
 LINEAR = frozenset(("qkvg", "o", "qkv_a", "q_b", "gate_up", "down"))
+HEAD = "head"
+Packed = ops.Fp8 | ops.Int8 | ops.Int4
 
 
 def replace(
     model: Ling,
-    make: Callable[[str, Tensor], ops.Fp8 | ops.Int4],
+    make: Callable[[str, Tensor], Packed],
     names: Container[str] | None = None,
 ) -> Ling:
-    """Put make(name, weight) in the place of every linear weight [..., O, I], or of those that
-    `names` has, in place.
+    """Put make(name, weight) in the place of every linear weight [..., O, I] but the head, or of
+    those that `names` has, in place.
     """
-    for path, module in list(model.named_modules()):
-        for name in LINEAR & {n for n, _ in module.named_parameters(recurse=False)}:
-            if names is not None and f"{path}.{name}" not in names:
-                continue
-            weight = getattr(module, name)
-            delattr(module, name)
-            setattr(module, name, make(f"{path}.{name}", weight))
+    for name, weight in list(model.named_parameters()):
+        path, _, last = name.rpartition(".")
+        if last in LINEAR if names is None else name in names:
+            module = model.get_submodule(path)
+            delattr(module, last)
+            setattr(module, last, make(name, weight))
     return model
 
 
@@ -42,8 +43,10 @@ def to_fp8(model: Ling, blocks: bool = False) -> Ling:
 
 
 @torch.no_grad()
-def pack(weight: Tensor, scheme: Scheme) -> ops.Fp8 | ops.Int4:
-    """A weight [..., O, I] as kernels take it: in int4, or in e4m3 by channel or block."""
+def pack(weight: Tensor, scheme: Scheme) -> Packed:
+    """A weight [..., O, I] as kernels take it: in int4, in e4m3 by channel or block, or [O, I] in
+    int8 by channel.
+    """
     rows, columns = weight.shape[-2:]
     # experts above each other, so many at a time that the numbers on the way stay few; blocks of
     # scales must not lie across two of them
@@ -51,6 +54,8 @@ def pack(weight: Tensor, scheme: Scheme) -> ops.Fp8 | ops.Int4:
     flat = weight.reshape(-1, columns)
     parts = [scheme.pack(part) for part in flat.split(rows * together)]
     scale = torch.cat([part[scheme.scale_name] for part in parts])
+    if scheme is INT8:
+        return ops.Int8(torch.cat([part["weight"] for part in parts]), scale.float()[:, 0])
     if scheme.kind == "int":
         fours = [ops.Int4.pack(part["weight_packed"], part[scheme.scale_name]) for part in parts]
         words, front = torch.cat([four.words for four in fours]), weight.shape[:-1]

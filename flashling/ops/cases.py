@@ -10,7 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-OPS = ("norm", "rope", "linear", "normed", "lightning", "mla", "route", "experts", "sample")
+OPS = (
+    "norm",
+    "rope",
+    "linear",
+    "normed",
+    "lightning",
+    "mla",
+    "route",
+    "experts",
+    "sample",
+    "state",
+    "step",
+)
 
 
 @dataclass(frozen=True)

@@ -63,21 +63,6 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([product(x, y) for x, y in pairs]).unflatten(0, a.shape[:-2])
 
 
-def bmm(a: Tensor, b: Tensor) -> Tensor:
-    """a [H, n, k] times b [H, k, m] -> [H, n, m] by the library; in exact mode in blocks of 64
-    rows, all of one layout, the last one filled up with zeros.
-    """
-    if not on:
-        return torch.bmm(a, b)
-    heads, rows, inner = a.shape
-    count = -(-rows // CUDA_ROWS)
-    full = a.new_zeros(count, CUDA_ROWS, heads, inner)
-    full.flatten(0, 1)[:rows] = a.transpose(0, 1)
-    outs = [torch.bmm(block.transpose(0, 1).contiguous(), b) for block in full]
-    # with no rows there is no block
-    return torch.cat(outs, 1)[:, :rows] if outs else a.new_empty(heads, 0, b.shape[2])
-
-
 def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + exp(-x)), in exact mode from its parts."""
     return 1 / (1 + torch.exp(-x)) if on else torch.sigmoid(x)

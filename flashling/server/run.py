@@ -37,9 +37,8 @@ def serve(
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     folder, disk_bytes = settings.disk
-    setup = Setup(
-        model, int(settings.host_cache * GB), str(folder or ""), disk_bytes, settings.queue
-    )
+    tiers = int(settings.host_cache * GB), str(folder or ""), disk_bytes
+    setup = Setup(model, *tiers, settings.queue, settings.running, settings.drafts)
     # a large model takes minutes to load, and a taken port should be known before
     with contextlib.closing(_socket(settings)) as taken:
         app = make(Face.read(Supervisor(setup), template), settings, page)

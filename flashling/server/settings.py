@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..engine.request import check_drafts
 from . import limits
 from .keys import VARIABLE, Keys
 
@@ -19,8 +20,9 @@ class Settings:
     that it is listed under as well. ledger: the folder of the usage records. store: the folder of
     stored responses. host_cache: GB (10^9 bytes) of memory for sessions. disk_cache: FOLDER:GB for
     those that outlive the server. temperature: where a request names none. queue: requests that may
-    wait. drain: seconds that running requests get after SIGTERM. otlp: the collector that is sent
-    a span of each request.
+    wait. running: those that run at once, None for as many as are usual. drain: seconds that these
+    get after SIGTERM. otlp: the collector that is sent a span of each request. drafts: of a
+    sequence in a step, as `LLM` takes them.
     """
 
     model: str = "embedded"
@@ -33,15 +35,20 @@ class Settings:
     disk_cache: str | None = None
     temperature: float = 1.0
     queue: int = limits.QUEUE
+    running: int | None = None
     drain: float = 30.0
     aliases: tuple[str, ...] = ()
     otlp: str | None = None
+    drafts: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:
             raise ValueError(f"port {self.port} must lie between 0 and 65535")
         if not 1 <= self.queue <= 1 << 20:
             raise ValueError(f"a queue of {self.queue} must lie between 1 and {1 << 20}")
+        check_drafts(self.drafts)
+        if self.running is not None and not 1 <= self.running <= 1 << 12:
+            raise ValueError(f"{self.running} requests at once must lie between 1 and {1 << 12}")
         if not 0 <= self.drain <= 3600:
             raise ValueError(f"{self.drain} seconds to drain must lie between 0 and 3600")
         if not 0 <= self.host_cache <= MOST_GB:

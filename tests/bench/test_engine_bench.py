@@ -8,17 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import full_size, full_size_charts, twin
+from benchmarks import figures, full_size, full_size_charts, served, twin
 from flashling.bench.engine import decode, drafts, prefill, timing
+from flashling.bench.engine.ready import ready
 from flashling.bench.engine.recipes import RECIPES, random_model
+from flashling.bench.engine.run import is_old
 from flashling.cli.app import main
 from flashling.config import LING_FLASH, TOY, ModelConfig
-from flashling.engine.memory import Costs
+from flashling.engine.costs import Costs
 from flashling.engine.runner import Runner
 from flashling.model.ling import Ling
 from flashling.model.packed import to_fp8
 
 CPU = torch.device("cpu")
+TRACES = "Where the gap lies", "Where the time goes"
 CELLS = ["batches=1,2", "contexts=128", "prompts=100"]
 
 
@@ -36,31 +39,35 @@ def rows(folder: Path) -> dict:
 def test_the_command_writes_rows_tables_and_charts(
     few_steps: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["model=toy", *CELLS, f"out={tmp_path}"]
+    words = ["model=toy", *CELLS, f"out={tmp_path}", "commit=first"]
     assert twin.main(words, twin.ALL) == 0
     found = rows(tmp_path)
-    parts = ("memory", "errors", "decode", "prefill", "twin", "drafts")
+    parts = ("memory", "errors", "decode", "prefill", "twin", "drafts", "exact")
     assert {p: len(found[p]) for p in parts} == {
-        "memory": 6,
-        "errors": 6,
+        "memory": len(RECIPES),
+        "errors": len(RECIPES),
         "decode": 4,
         "prefill": 1,
         "twin": 3,
         # three numbers of tokens that one draft can give, four of two and of three
         "drafts": 2 * (3 + 4 + 4),
+        # both batches and the prompt
+        "exact": 3,
     }
+    assert all(r["times"] == r["exact_ms"] / r["fast_ms"] for r in found["exact"])
     cell = found["decode"][2]
     assert (cell["batch"], cell["context"], cell["routing"]) == (2, 128, "random")
     assert cell["of_limit"] == pytest.approx(cell["limit_ms"] / cell["ms_mean"])
-    assert found["trace"][0]["ops_ms"] and found["runs"][0]["model"] == "toy"
+    assert found["trace"][0]["ms_by_op"] and found["runs"][0]["model"] == "toy"
     # a second run takes the place of its own cells alone
-    assert main(["bench", "engine", "decode", *words, "batches=2"]) == 0
+    assert main(["bench", "engine", "decode", *words, "batches=2", "commit=other"]) == 0
     again = rows(tmp_path)
     assert sorted((r["batch"], r["run"]) for r in again["decode"]) == [(1, 0)] * 2 + [(2, 1)] * 2
     assert again["prefill"] == found["prefill"]
     [file] = tmp_path.glob("*.json")
     page = full_size.page(file)
-    assert all(f"## {title}\n" in page for title, _, _ in full_size.SECTIONS)
+    assert all(f"## {title}\n" in page for title, *_ in full_size.SECTIONS)
+    assert "Measured at first. Others at other: fp8-channel, step of 2 at 128." in page
     pytest.importorskip("matplotlib")
     for name, draw in full_size_charts.CHARTS.items():
         draw(file, tmp_path / f"{name}.png")
@@ -91,6 +98,25 @@ def test_what_cannot_run_is_told(
     assert found["decode"][1]["error"] == "RuntimeError: out of memory"
     assert found["prefill"][0]["ttft_ms"] > 0
     assert "failed" in full_size.page(next(tmp_path.glob("*.json")))
+
+
+def test_every_chart_is_shown_somewhere() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    text = readme + full_size.page() + served.page()
+    assert not [name for name in figures.SOURCES if f"figures/{name}.png" not in text]
+
+
+def test_a_row_takes_the_place_of_what_it_tells_anew() -> None:
+    cell = {"recipe": "int4", "batch": 2, "context": 128}
+    plain, skewed = ({**cell, "routing": r, "run": 0} for r in ("random", "bias 0.15"))
+    missing, failed = {**cell, "missing_bytes": 1, "run": 0}, {**cell, "error": "x", "run": 0}
+    later = {"run": 1}
+    assert is_old(plain, plain | later) and not is_old(plain, skewed | later)
+    # what fits now, and what fails now
+    assert is_old(missing, plain | later) and is_old(skewed, failed | later)
+    # of one run both stay: the first figures, and the error that came after them
+    assert not is_old(plain, failed)
+    assert not is_old(missing, plain | later | {"batch": 4})
 
 
 def test_noise_is_like_what_a_prompt_leaves(config: ModelConfig) -> None:
@@ -225,6 +251,27 @@ def test_kernels_belong_to_ops(kernel: str, op: str) -> None:
     assert timing.op_of(kernel) == op
 
 
+def test_the_time_in_which_a_kernel_waits_for_another_is_not_its_own() -> None:
+    # launched early: b waits until 10 and runs until 14, c ends before it does; then a pause
+    spans = [("a", 0.0, 10.0), ("b", 4.0, 14.0), ("c", 5.0, 12.0), ("a", 20.0, 21.0)]
+    found = timing.exclusive(spans[::-1])
+    assert found == {"a": 11.0, "b": 4.0, "c": 0.0, "idle": 6.0}
+    assert sum(found.values()) == 21.0
+    assert timing.exclusive([]) == {}
+
+
+def test_where_the_gap_lies_is_told_of_parts_that_make_a_whole() -> None:
+    cell = {"recipe": "int4", "batch": 2, "context": 128, "run": 0}
+    read = {"weights": 1e9, "experts": 2e9, "states": 3e9, "tails": 1e9, "latents": 1e9}
+    step = {**cell, "routing": "random", "limit_ms": 4.0, "ms_mean": 9.0, "bytes": read}
+    ops = {"experts": 3.0, "lightning": 2.5, "linear": 1.0, "mla": 1.0, "idle": 0.5, "copies": 0.01}
+    report = {"decode": [step], "trace": [{**cell, "ms_by_op": ops}]}
+    titles = {title: make for title, _, _, make in full_size.SECTIONS}
+    gap, trace = (titles[t](report).splitlines()[-1] for t in TRACES)
+    assert gap.endswith("| 8.01 (4.00) | 3.00 (1.00) | 2.50 (2.00) | 1.00 (0.50) | 1.51 (0.50) |")
+    assert trace.endswith("| 9.00 | 8.01 | 3.00 | 2.50 | 1.00 | 1.00 | 0.50 | 0.01 |")
+
+
 def test_times_are_of_each_call() -> None:
     calls: list[int] = []
     found = timing.times(lambda: calls.append(1), 5, CPU)
@@ -245,6 +292,18 @@ def test_the_reading_kernel_reads_every_word() -> None:
     for column in x[:, 1:].T:
         want ^= column
     assert out.tolist() == want.tolist()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_kernels_are_found_before_there_are_weights(name: str, config: ModelConfig) -> None:
+    # what is compiled while weights are made is asked for by a model that has none
+    model, took = ready(config, CPU, name)
+    shadow = random_model(config, torch.device("meta"), RECIPES[name])
+    want, found = (dict([*m.named_parameters(), *m.named_buffers()]) for m in (model, shadow))
+    assert {n: (x.shape, x.dtype) for n, x in found.items()} == {
+        n: (x.shape, x.dtype) for n, x in want.items()
+    }
+    assert all(x.is_meta for x in found.values()) and took["weights_s"] > 0
 
 
 def test_to_fp8_keeps_experts_apart(config: ModelConfig) -> None:

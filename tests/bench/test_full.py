@@ -12,19 +12,20 @@ from benchmarks import served
 from flashling import nano
 from flashling.bench import report
 from flashling.bench.engine.recipes import RECIPES, random_model
-from flashling.bench.full import checkpoint, sessions
+from flashling.bench.full import checkpoint, many, sessions
 from flashling.bench.full.plan import read
 from flashling.bench.full.worker import silence
 from flashling.bench.load import Sample
 from flashling.bench.work import loops
 from flashling.cli.app import main
 from flashling.config import ModelConfig
+from flashling.engine.request import Event
 from flashling.model import weights
 from flashling.text.tokenizer import Tokenizer
 
 CPU = torch.device("cpu")
 SMALL = "model=nano recipe=bf16 layers=4 gigabytes=0 tokens=200 rounds=1 budgets=32 running=2"
-SMALL += " prompt=100 agents=2 turns=3 start=200 end=700 answer=6"
+SMALL += " together=2 held=256 rows=64 prompt=100 agents=2 turns=3 start=200 end=700 answer=6"
 
 
 @pytest.mark.soak
@@ -49,6 +50,7 @@ def test_the_command_reads_serves_and_brings_back(
     assert all(r["same_tokens"] for r in found["sessions"])
     [mixed] = found["mixed"]
     assert mixed["budget"] == 32 and 0 < mixed["beside_p50_ms"] <= mixed["beside_p99_ms"]
+    assert found["many"][0]["hits"] == 2
     [agents] = found["serve"]
     assert agents["requests"] == 6 and not agents["errors"]
     assert agents["tokens"]["output"] == 36
@@ -74,8 +76,50 @@ def test_a_part_that_fails_is_told_and_the_others_run(
     assert "no part 'fly'" in capsys.readouterr().err
 
 
+def test_many_run_at_once_from_a_shared_beginning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["many", "model=toy", "recipe=bf16", "held=256", "rows=128", f"out={tmp_path}"]
+    assert main(["bench", "full", *words, "together=6,100000000", "commit=abc"]) == 0
+    [file] = tmp_path.glob("serve-*.json")
+    found = json.loads(file.read_text("utf-8"))
+    row, short = found["many"]
+    assert (row["asked"], row["running"], row["failed"], row["preempted"]) == (6, 6, 0, 0)
+    # each goes on from the common tokens, and all are timed behind their prompts
+    assert (row["shared"], row["hits"], row["cached"]) == (64, 6, 6 * 64)
+    assert row["context"] > row["prompt"] and row["checkpoints"] > 1
+    assert row["tokens_per_s"] == pytest.approx(6e3 / row["ms_of_step"])
+    assert short["missing_bytes"] > 1e12 and found["runs"][0]["commit"] == "abc"
+    page = served.page(file)
+    assert "## Many at once" in page and "GB missing" in page
+
+
+def test_a_sequence_that_ends_before_its_time_is_told(config: ModelConfig) -> None:
+    model = random_model(config, CPU, RECIPES["bf16"])
+    size = many.Size(3, 128, 64, 64)
+    with many.endless(model):
+        assert model.config.eos_token_ids == ()
+        run = many.Many(model, size, 1 << 24)
+        step = run.engine.step
+
+        def one_fails() -> list[Event]:
+            if run.began:
+                run.engine.abort(2)
+            return step()
+
+        run.engine.step = one_fails
+        row = run.measure()
+    assert row["failed"] == 1 and row["running"] == 3 and row["hits"] == 3
+    assert model.config == config
+
+
 def test_words_that_are_not_understood() -> None:
-    for word, said in (("turns=x", "turns=x"), ("wheels=4", "no 'wheels'"), ("end=5", "grow")):
+    for word, said in (
+        ("turns=x", "turns=x"),
+        ("wheels=4", "no 'wheels'"),
+        ("end=5", "grow"),
+        ("held=9", "256"),
+    ):
         with pytest.raises(ValueError, match=said):
             read([word, "folders=."])
 

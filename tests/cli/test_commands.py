@@ -29,6 +29,8 @@ def piped(monkeypatch: pytest.MonkeyPatch, text: str = "") -> None:
         (["chat", "no/such"], 1, "no folder no/such: give a model's folder"),
         (["chat", "."], 1, "no tokenizer.json at"),
         (["run"], 1, 'flashling run "..."'),
+        (["run", "x", "--drafts", "9"], 1, "9 drafts must lie between 0 and 8"),
+        (["serve", "--drafts", "9"], 1, "9 drafts must lie between 0 and 8"),
         (["suggest"], 1, "say what to do"),
         (["suggest", "x", "--count", "0"], 1, "count 0 must be 1 at least"),
         (["explain"], 1, "flashling explain 'tar"),

@@ -14,8 +14,8 @@ from flashling.batch import Batch
 from flashling.config import TOY
 from flashling.engine import engine as engines
 from flashling.engine.drafts import propose
-from flashling.engine.engine import Engine, Overloaded
-from flashling.engine.request import Event, Request
+from flashling.engine.engine import Engine
+from flashling.engine.request import Event, Overloaded, Request
 from flashling.engine.store import Store
 from flashling.engine.tiers import Host, Tiers
 from flashling.model import oracle
@@ -286,7 +286,7 @@ def test_a_parked_session_goes_on_in_another_process(tmp_path: Path) -> None:
     # others do not see it, and what is deleted is gone
     for namespace, delete in (("m", False), ("n", True)):
         other = engine()
-        assert not delete or other.delete_session("n", "s")
+        assert not delete or other.room.tiers.delete("n", "s")
         other.add(Request(text, GREEDY, namespace=namespace))
         [*_, last] = other.run()
         assert last.usage is not None and last.usage.cached == 0

@@ -9,9 +9,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Sequence as Items
+from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import count
 from pathlib import Path
 from unittest import mock
@@ -36,7 +37,7 @@ from flashling.engine import engine as engines
 from flashling.engine.drafts import propose
 from flashling.engine.engine import Engine
 from flashling.engine.flight import Flight
-from flashling.engine.records import unpack
+from flashling.engine.records import Record, unpack
 from flashling.engine.request import Event, Request, Sequence, Usage
 from flashling.engine.steps import Steps
 from flashling.engine.store import Store
@@ -137,6 +138,37 @@ class Asked:
         return (*self.request.prompt, *self.got)
 
 
+class Reading(Future):
+    """A read that is done when it was asked about so often, or waited for."""
+
+    def __init__(self, call: Callable[[], object], asks: int) -> None:
+        super().__init__()
+        self.call, self.asks = call, asks
+
+    def done(self) -> bool:
+        self.asks -= 1
+        return self.asks < 0 and self.exception() is None
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        if not super().done():
+            self.set_result(self.call())
+        return super().exception(timeout)
+
+
+class Reader:
+    """What reads the disk beside the steps, at a pace of its own that is always the same."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def submit(self, call: Callable[..., object], *args: object) -> Reading:
+        self.count += 1
+        return Reading(partial(call, *args), self.count * 5 % 7)
+
+    def shutdown(self) -> None:
+        pass
+
+
 def check_held(engine: Engine) -> None:
     """Every slot and page is free or held, never both, and counted as often as it is held."""
     room, running = engine.room, engine.running
@@ -178,12 +210,15 @@ class Machine(RuleBasedStateMachine):
         self.live: dict[int, Asked] = {}
         self.sessions: dict[tuple[str, str], tuple[int, ...]] = {}
         self.hurt: set[Path] = set()
+        # what host memory had from the disk
+        self.taken = set[tuple[str, tuple[int, ...]]]()
         # a clock of its own, and no write is left behind a step: the same choices do the same
         self.clock = count()
         self.patches = [
             mock.patch.object(engines, "propose", self._propose),
             mock.patch.object(Flight, "drop", self._dropped(Flight.drop)),
             mock.patch.object(Steps, "guesses", self._guessed(Steps.guesses)),
+            mock.patch.object(Tiers, "_take", self._taken(Tiers._take)),
         ]
         for patch in self.patches:
             patch.start()
@@ -219,6 +254,8 @@ class Machine(RuleBasedStateMachine):
     def _open(self) -> None:
         disk = self._store() if self.has_disk else None
         tiers = Tiers(Host(self.host) if self.host else None, disk)
+        tiers._reader = Reader()  # pyright: ignore[reportAttributeAccessIssue]
+        self.taken.clear()
         self.engine = Engine(model(self.weights), tiers=tiers, **self.sizes, exact=on_embedded)
         if self.as_recorded:
             # the steps that CUDA records
@@ -289,6 +326,17 @@ class Machine(RuleBasedStateMachine):
         self.add(back, None, tail, 0, 5, {"session": session}, 0)
         self.finish()
 
+    @precondition(lambda self: self.disk is not None and len(self.disk) > 0)
+    @rule(back=st.integers(0, 8), steps=st.integers(0, 3))
+    def come_back(self, back: int, steps: int) -> None:
+        """One of whom only the disk knows, while another runs."""
+        room = self.engine.room
+        room.keeper.clear()
+        if room.tiers.host is not None:
+            room.tiers.host.clear()
+        self.add(len(self.asked) + back, 9, [], 0, 10, {}, 1)
+        self.add(back + 1, None, [11], 0, 4, {}, steps)
+
     @precondition(lambda self: not any(POISON in a.request.prompt for a in self.live.values()))
     @rule(place=st.integers(0, 100), stem=st.integers(0, len(STEMS) - 1))
     def add_broken(self, place: int, stem: int) -> None:
@@ -344,7 +392,7 @@ class Machine(RuleBasedStateMachine):
         tiers.flush()
         had = tiers.session(namespace, session) is not None
         assert had or (namespace, session) not in self.sessions
-        assert self.engine.delete_session(namespace, session) == had
+        assert self.engine.room.tiers.delete(namespace, session) == had
         assert tiers.session(namespace, session) is None
         self.sessions.pop((namespace, session), None)
 
@@ -441,14 +489,17 @@ class Machine(RuleBasedStateMachine):
         if after is not None and before is not None and len(after.rows) == len(before.rows):
             self.seen["ran ahead"] += 1
         self.engine.room.tiers.flush()
+        for s in self.engine.waiting:
+            if s.id not in waited:
+                self.seen["preempted"] += 1
+                # it may have read a row more in the step that it had to leave after
+                self.live[s.id].read = tuple(s.tokens[:-1])
         for e in events:
             self._hear(e)
         for s in self.engine.running:
             self._check_usage(self.live[s.id], s.usage)
         for s in self.engine.running:
             self.live[s.id].read = tuple(s.tokens[: s.done])
-        for s in self.engine.waiting:
-            self.seen["preempted"] += s.id not in waited
         check_held(self.engine)
 
     def _hear(self, event: Event) -> None:
@@ -482,7 +533,7 @@ class Machine(RuleBasedStateMachine):
 
     def _check_usage(self, a: Asked, usage: Usage) -> None:
         """Cached is only what was read before, under these weights, in this namespace; by another
-        process only from the disk.
+        process only from the disk, or from what host memory has of it.
         """
         if a.is_checked or not usage.is_told:
             return
@@ -492,10 +543,11 @@ class Machine(RuleBasedStateMachine):
         assert bool(usage.cached) == bool(source)
         assert (usage.miss_reason == "") == (usage.cached == most)
         known = a.request.prompt[: usage.cached]
+        where, came = (a.request.namespace, known), {("host", *t) for t in self.taken}
         assert any(
             b.weights == a.weights
             and b.request.namespace == a.request.namespace
-            and (source == "disk" or b.epoch == a.epoch)
+            and (source == "disk" or b.epoch == a.epoch or (source, *where) in came)
             and b.read[: len(known)] == known
             for b in self.asked
         )
@@ -518,6 +570,18 @@ class Machine(RuleBasedStateMachine):
             return found
 
         return counted
+
+    def _taken(self, take: Callable[..., None]) -> Callable[..., None]:
+        """What was read into host memory, noted."""
+
+        def noted(tiers: Tiers, namespace: str, record: Record, *rest: object) -> None:
+            before = len(tiers.host or ())
+            take(tiers, namespace, record, *rest)
+            self.taken.add((namespace, unpack(record.tokens)))
+            self.seen["read ahead"] += len(tiers.host or ()) > before
+            self.seen["read beside others"] += bool(self.engine.running)
+
+        return noted
 
     def _guessed(self, guesses: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         """Guesses of the MTP layer in recorded steps that are mostly right, once it has run; as
@@ -607,7 +671,7 @@ def test_random_operations_give_the_oracles_tokens() -> None:
 @pytest.mark.parametrize("start", range(10))
 def test_thousands_of_random_operations(start: int) -> None:
     seen = run(125, 40, start)
-    for what in ("stop", "from disk", "drafts refused"):
+    for what in ("stop", "from disk", "drafts refused", "read ahead", "read beside others"):
         assert seen[what], f"{what} never happened: {seen}"
 
 

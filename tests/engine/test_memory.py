@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 from flashling.config import LING_FLASH, NANO, TOY
 from flashling.engine.cache import Cache
-from flashling.engine.memory import SLACK, Costs, MemoryPlan, Wanted, weight_bytes
+from flashling.engine.costs import Costs
+from flashling.engine.memory import SLACK, MemoryPlan, Wanted, weight_bytes
 from flashling.engine.tiers import Host, Tiers
 from flashling.llm import sizes
 from flashling.model.names import published
@@ -29,7 +31,11 @@ def test_costs_are_what_the_cache_allocates(dtype: torch.dtype) -> None:
     # a spare slot and page among the workspaces
     assert 4 * costs.slot == cache.state.nbytes + cache.tail.nbytes
     assert 6 * costs.page == cache.pages.nbytes
-    assert cache.snapshot(0, 64, 32).nbytes == costs.checkpoint
+    found = cache.snapshot(0, 64, 32)
+    assert found.nbytes == costs.checkpoint
+    small = cache.quantise(found).nbytes if dtype == torch.bfloat16 else costs.checkpoint
+    assert costs.least == small
+    assert Costs.of(TOY, dtype, exact=True).least == costs.checkpoint
 
 
 @pytest.mark.parametrize("form", PLANS)
@@ -65,14 +71,24 @@ def test_one_h200_beside_the_written_figures() -> None:
     assert int(26e9) // (bare.state + 4096 * bare.token) == pytest.approx(338, rel=0.01)
     assert int(26e9) // (whole.slot + 4096 * whole.token) == 232
     assert int(26e9) // (whole.slot + whole.checkpoint + 4096 * whole.token) == 140
-    plan = MemoryPlan.of(LING_FLASH, int(139e9), "fp8", Wanted(slots=338, context=4096))
+    wanted = Wanted(slots=338, context=4096, exact=True)
+    plan = MemoryPlan.of(LING_FLASH, int(139e9), "fp8", wanted)
     assert plan.slots == 128 and "slots 338 -> 128: 2" in plan.said[0]
+    # in int8 a checkpoint takes 14.2 MiB
+    plan = MemoryPlan.of(LING_FLASH, int(139e9), "fp8", replace(wanted, exact=False))
+    assert plan.slots == 185 and plan.costs.least / 2**20 == pytest.approx(14.22, abs=0.01)
     # written for 139 GiB: 64 live slots in 5.3 GiB, 2.2 million tokens of latents in 9.4 GiB (these
     # need 11.7: the MTP layer), and 10.7 GiB of states: 768 in int8, 210 in float32 with 14.5 GiB,
     # since the workspaces are 3.4 GiB by the formula and 10 there
     plan = MemoryPlan.of(LING_FLASH, 139 * GIB, "fp8")
     assert (plan.slots, plan.checkpoints, plan.said) == (64, 210, ())
     assert plan.tokens == pytest.approx(2.2e6, rel=0.02)
+    # 200 and more that run at once, each with pages for 4,096 tokens and a checkpoint, one of them
+    # with the longest context
+    plan = MemoryPlan.of(LING_FLASH, 139 * GIB, "fp8", Wanted(slots=200, context=131_072))
+    assert (plan.slots, plan.said) == (200, ()) and used(plan) <= 139 * GIB
+    assert plan.pages >= 199 * 64 + 2048
+    assert plan.checkpoint_bytes >= 200 * plan.costs.least
 
 
 @pytest.mark.parametrize("free", [104.5, 106, 110, 120, 139, 300])

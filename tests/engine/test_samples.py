@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from flashling.engine.engine import Engine, Overloaded
-from flashling.engine.request import Request
+from flashling.engine.engine import Engine
+from flashling.engine.request import Overloaded, Request
 from flashling.model import oracle
 from flashling.sampling import Sampling
 

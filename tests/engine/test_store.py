@@ -20,12 +20,17 @@ from flashling.engine.cache import PAGE, Snapshot
 from flashling.engine.records import Record, Records, pack, space_of, unpack
 from flashling.engine.store import Store
 from flashling.engine.tiers import Host, Tiers
+from flashling.ops import quantise_state
 
 BIG, LONG = 1 << 30, 1e9
 
 
 def made(length: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Snapshot, Tensor]:
-    """A snapshot and pages of so many tokens, zero after the last."""
+    """A snapshot and pages of so many tokens, zero after the last; with a state in int8 if that is
+    asked for.
+    """
+    if dtype == torch.int8:
+        return small(*made(length, torch.bfloat16, seed))
     draw = torch.Generator().manual_seed(1000 * seed + length)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     base = (length - 1) // 64 * 64 if length % 13 else length
@@ -37,10 +42,20 @@ def made(length: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> tupl
     return Snapshot(base, state, tail, hidden), pages
 
 
+def small(snapshot: Snapshot, pages: Tensor) -> tuple[Snapshot, Tensor]:
+    """The same with a state in int8."""
+    state, scale = quantise_state(snapshot.state, snapshot.tail, torch.full((3, 2), 0.1))
+    tail = snapshot.tail[:, :, :0]
+    return Snapshot(snapshot.length, state, tail, snapshot.hidden, scale), pages
+
+
 def same(found: tuple[Snapshot, Tensor] | None, wanted: tuple[Snapshot, Tensor]) -> bool:
     if found is None or found[0].base != wanted[0].base:
         return False
-    if (found[0].hidden is None) != (wanted[0].hidden is None):
+    if any(
+        (getattr(found[0], n) is None) != (getattr(wanted[0], n) is None)
+        for n in ("hidden", "scale")
+    ):
         return False
     pairs = zip(parked.tensors_of(*found), parked.tensors_of(*wanted), strict=True)
     return all(
@@ -61,7 +76,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int8])
 @pytest.mark.parametrize("kind", ["disk", "again", "host"])
 def test_round_trip_is_bit_for_bit(dtype: torch.dtype, kind: str, tmp_path: Path) -> None:
     tier = Host(BIG) if kind == "host" else opened(tmp_path)
@@ -230,7 +245,7 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
 
 def forged(whole: bytes, **fields) -> bytes:
     """A file with other fields and a valid digest, as a broken or hostile writer makes it."""
-    names = "magic version name fingerprint namespace payload base count d0 d1 d2 d3".split()
+    names = "magic version name fingerprint namespace payload base count d0 d1 d2 d3 d4".split()
     values = list(parked.FIXED.unpack(whole[: parked.FIXED.size]))
     for name, value in fields.items():
         values[names.index(name) if name in names else int(name[1:]) + len(names)] = value
@@ -243,7 +258,7 @@ def forged(whole: bytes, **fields) -> bytes:
     ("reason", "fields"),
     [
         ("magic", {"magic": b"\x89LINGPK\r"}),
-        ("version", {"version": 3}),
+        ("version", {"version": 2}),
         ("fingerprint", {"fingerprint": bytes(32)}),
         ("namespace", {"namespace": bytes(32)}),
         ("shape", {"base": 65}),
@@ -253,7 +268,10 @@ def forged(whole: bytes, **fields) -> bytes:
         ("size", {"s0": 4}),
         ("size", {"count": 1 << 62}),
         ("size", {"s0": 0xFFFFFFFF, "s1": 0xFFFFFFFF, "s2": 0xFFFFFFFF, "s3": 0xFFFFFFFF}),
-        ("dtype", {"d0": 3}),
+        ("dtype", {"d0": 4}),
+        # in int8, but of as many bytes and without a scale
+        ("dtype", {"d0": 3, "s3": 16}),
+        ("shape", {"s14": 3, "s15": 2, "s16": 0}),
         ("size", {"d2": 1}),
     ],
 )

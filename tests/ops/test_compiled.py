@@ -43,11 +43,13 @@ def test_kernels_compile_and_fit(kind: str, recipe: str, tmp_path: Path) -> None
 
 STEPS = """
 import random, sys
+from contextlib import nullcontext
 import triton
 from triton import JITFunction
 from benchmarks.compiled import LING_FLASH, empty, settle
 settle(90, sys.argv[1])
 import torch
+from flashling import ops
 from flashling.engine import warm
 from flashling.engine.cache import PAGE, Cache
 from flashling.ops.op import using
@@ -58,8 +60,8 @@ run = JITFunction.run
 def dry(self, *args, grid, warmup, **options):
     run(self, *args, grid=grid, warmup=True, **options)
 JITFunction.run = dry
-model, drafts = empty(LING_FLASH, sys.argv[2]), int(sys.argv[3])
-with using("cuda"), torch.no_grad():
+model, drafts, exact = empty(LING_FLASH, sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "exact"
+with ops.exactly() if exact else nullcontext(), using("cuda"), torch.no_grad():
     for call in warm.calls(model, drafts):
         call()
     warmed, draw = set(seen), random.Random(5)
@@ -72,11 +74,14 @@ print(len(warmed), *map(str, sorted(seen - warmed)), sep="\\n")
 """
 
 
-@pytest.mark.parametrize(("recipe", "drafts"), [("fp8", 0), ("fp8", 2), ("int4", 0)])
+@pytest.mark.parametrize(
+    ("recipe", "drafts", "mode"),
+    [("fp8", 0, "usual"), ("fp8", 2, "usual"), ("int4", 0, "usual"), ("fp8", 2, "exact")],
+)
 def test_no_step_launches_a_kernel_that_was_not_warmed(
-    recipe: str, drafts: int, tmp_path: Path
+    recipe: str, drafts: int, mode: str, tmp_path: Path
 ) -> None:
-    out = run(tmp_path, "-c", STEPS, str(tmp_path), recipe, str(drafts))
+    out = run(tmp_path, "-c", STEPS, str(tmp_path), recipe, str(drafts), mode)
     assert out.returncode == 0, out.stderr[-3000:]
     warmed, *more = out.stdout.splitlines()
     assert int(warmed) > 50 and not more, more

@@ -35,8 +35,8 @@ def engine(model: Ling, budget: int, slots: int = 3, drafts: int = 0) -> Engine:
 
 @pytest.mark.soak
 def test_alone_is_among_others_in_pieces_and_after_a_hit(monkeypatch: pytest.MonkeyPatch) -> None:
-    # each part is a program, and the interpreter runs one after the other
-    monkeypatch.setattr("flashling.ops.mla.triton.EXACT_SPLITS", 2)
+    # so that a sequence has more than one part
+    monkeypatch.setattr("flashling.ops.mla.exact_triton.PAGES", 1)
     model = to_fp8(Ling(CONFIG).init_weights(0).cast(torch.bfloat16)).to(DEVICE)
     draw = random.Random(3)
     prompt, other = words(draw, 70), words(draw, 9)
@@ -58,7 +58,7 @@ def test_alone_is_among_others_in_pieces_and_after_a_hit(monkeypatch: pytest.Mon
 
 
 def test_drafts_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flashling.ops.mla.triton.EXACT_SPLITS", 2)
+    monkeypatch.setattr("flashling.ops.mla.exact_triton.PAGES", 1)
     drafted = CONFIG.with_(num_nextn_predict_layers=1)
     model = to_fp8(Ling(drafted).init_weights(0).cast(torch.bfloat16)).to(DEVICE)
     prompt, how = words(random.Random(4), 60), Sampling(temperature=1.0, seed=2, max_tokens=7)

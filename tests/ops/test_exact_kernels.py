@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -12,20 +13,20 @@ from torch import Tensor
 pytest.importorskip("triton")
 
 from flashling import ops
-from flashling.ops import exact
 from flashling.ops.cases import Maker
+from flashling.ops.device import KINDS
 from flashling.ops.experts import cases as experts
 from flashling.ops.lightning import Carry, Grid
-from flashling.ops.linear.cases import fp8, int4
-from flashling.ops.linear.triton import Stream, choose
+from flashling.ops.linear.cases import fp8, int4, int8
+from flashling.ops.linear.triton import Stream, choose, quantise, stream
 from flashling.ops.mla.cases import _over, _paged
+from flashling.ops.mla.heads_triton import by_head
 from flashling.ops.op import using
 from flashling.sampling import Sampling
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 BF16, C, W = torch.bfloat16, 64, 64
-paged = import_module("flashling.ops.mla.triton")
-fours = import_module("flashling.ops.experts.int4")
+latents = import_module("flashling.ops.mla.exact_triton")
 Rows = Callable[[slice], Tensor]
 
 
@@ -47,10 +48,13 @@ def by_row(count: int) -> dict[str, Rows]:
     m = maker()
     x, plain = m(count, 256), m(96, 256, scale=1 / 16)
     channels, blocks, fours = fp8(m, 96, 256), fp8(m, 256, 256, blocks=True), int4(m, 96, 256)
+    eights = int8(m, 96, 256)
     odd, choice = int4(m, 96, 96), ops.Choice(2, 4, 2, True, 2.5)
     router, bias = (m(*shape, dtype=torch.float32) for shape in ((8, 256), (8,)))
     few = experts._fp8(m, count, 2)
     wide = experts._fp8(m, count, 2, blocks=True)
+    own = int4(m, 64, 64), int4(m, 64, 32)
+    small = (*few[:3], int4(m, 8, 64, 64), int4(m, 8, 64, 32), own)
 
     def meet(case: tuple, s: slice) -> Tensor:
         rows, weights, chosen, *rest = case
@@ -61,11 +65,13 @@ def by_row(count: int) -> dict[str, Rows]:
         "linear_channels": lambda s: ops.linear(x[s], channels),
         "linear_blocks": lambda s: ops.linear(x[s], blocks),
         "linear_int4": lambda s: ops.linear(x[s], fours),
+        "linear_int8": lambda s: ops.linear(x[s], eights),
         "linear_int4_unpacked": lambda s: ops.linear(x[s, :96], odd),
         "route": lambda s: ops.route(x[s], router, bias, choice)[0],
         "experts": lambda s: meet(few, s),
         "experts_blocks": lambda s: meet(wide, s),
-        "bmm": lambda s: exact.bmm(heads(x[s]), heads(plain[:64])).transpose(0, 1),
+        "experts_int4": lambda s: meet(small, s),
+        "by_head": lambda s: by_head(heads(x[s]), heads(plain[:64])).transpose(0, 1),
     }
 
 
@@ -86,22 +92,23 @@ def test_rows_do_not_see_their_company(name: str) -> None:
         assert torch.equal(call(slice(a, b)), want[a:b]), (a, b)
 
 
-def test_experts_of_four_bits_stream_for_any_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fours, "FEW_TOKENS", 4)
-    m = maker()
-    x, weights, chosen, *_ = experts._fp8(m, 7, 2)
-    four = int4(m, 8, 64, 64), int4(m, 8, 64, 32), (int4(m, 64, 64), int4(m, 64, 32))
-    want = ops.experts(x, weights, chosen, *four)
-    for s in (slice(0, 1), slice(2, 7)):
-        assert torch.equal(ops.experts(x[s], weights[s], chosen[s], *four), want[s])
-
-
 def test_the_form_of_a_product_follows_its_weight() -> None:
     weight = fp8(Maker(BF16, torch.device("meta")), 4096, 4096)
     tiles = [choose(rows, weight) for rows in (1, 16, 128, 129, 8192)]
     assert all(isinstance(tile, Stream) and tile.is_swapped for tile in tiles)
     assert len({tile.splits for tile in tiles if isinstance(tile, Stream)}) == 1
-    assert tiles[-1] == tiles[-2]
+    assert [tile.is_joined for tile in tiles if isinstance(tile, Stream)] == [False] * 4 + [True]
+    whole = fp8(Maker(BF16, torch.device("meta")), 16384, 4096)
+    assert choose(8192, whole) == Stream(128, 128, 1, stages=6)
+
+
+def test_parts_of_a_product_are_the_same_in_one_program() -> None:
+    m = maker()
+    rows, weight = quantise(m(70, 1024)), fp8(m, 80, 1024)
+    apart = Stream(64, 64, 4)
+    tiles = apart, replace(apart, is_joined=True), replace(apart, splits=1)
+    want, joined, whole = (stream(*rows, weight, tile, torch.float32) for tile in tiles)
+    assert torch.equal(joined, want) and not torch.equal(whole, want)
 
 
 def carried(heads: int, slots: list[int]) -> Carry:
@@ -128,7 +135,7 @@ def test_lightning_rows_do_not_see_how_they_came(ends: tuple[int, ...]) -> None:
         at = end
     one = Carry(carry.state, carry.tail, carry.slots[:1])
     for i in range(at, 140):
-        held = torch.tensor([(i - 1) % C + 1], dtype=torch.int32, device=DEVICE)
+        held = torch.tensor([(i - 1) % C + 1], device=DEVICE)
         row = slice(i, i + 1)
         outs.append(ops.lightning_decode(q[row], k[row], v[row], decay, one, held))
     assert torch.equal(torch.cat(outs), want)
@@ -144,7 +151,7 @@ def test_lightning_drafts_have_the_bits_of_a_prompt() -> None:
     ops.lightning(q[:61], k[:61], v[:61], decay, Grid((0, 61), (0,), DEVICE), carry)
     # the fourth row of the first step does not fit, and comes again
     for at, held in ((61, 61), (64, 64), (68, 4)):
-        tails = torch.tensor([held], dtype=torch.int32, device=DEVICE)
+        tails = torch.tensor([held], device=DEVICE)
         rows, fits = slice(at, at + 4), min(4, C - held % C)
         out = ops.lightning_decode(q[rows], k[rows], v[rows], decay, carry, tails)
         assert torch.equal(out[:fits], want[at : at + fits]) and out.isfinite().all()
@@ -155,23 +162,48 @@ def test_lightning_drafts_have_the_bits_of_a_prompt() -> None:
 
 
 def test_latent_rows_do_not_see_how_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paged, "EXACT_ROWS", 100)
-    # each part is a program, and the interpreter runs one after the other
-    monkeypatch.setattr(paged, "EXACT_SPLITS", 2)
-    m, dims = maker(), (16, 16, 16, 32)
-    q, context, kv_b, value = _over(m, 130, 130, 4, dims)
+    # two parts of one page, one of two; and rows of a prompt in several launches
+    monkeypatch.setattr(latents, "PAGES", 1)
+    monkeypatch.setattr(latents, "PARTS", 2)
+    monkeypatch.setattr(latents, "JOINED", 2)
+    monkeypatch.setattr(latents, "ROW_PARTS", 100)
+    m, dims, each = maker(), (16, 16, 16, 32), 2
+    q, context, kv_b, value = _over(m, 150, 150, 2, dims)
     want = ops.mla_over(q, context, kv_b, value)
-    docs = ops.Documents((0, 130), DEVICE)
-    assert torch.equal(ops.mla_expanded(q, context, kv_b, value, docs), want)
-    for a, b in ((128, 130), (63, 65), (129, 130)):
+    docs = ops.Documents((0, 66), DEVICE)
+    assert torch.equal(ops.mla_expanded(q[:66], context[:66], kv_b, value, docs), want[:66])
+    # single rows before, at and after the ends of pages and parts, and several at once
+    for a, b in ((0, 1), (62, 66), (63, 64), (126, 130), (127, 128), (149, 150)):
         assert torch.equal(ops.mla_over(q[a:b], context[:b], kv_b, value), want[a:b])
-    # as steps read them: pages in any order, beside others
-    _, pages, table, lengths, *_ = _paged(m, [130, 5, 70], 4, dims)
+    # as steps read them: pages in any order, beside others, what lies behind the end unknown
+    _, pages, table, *_ = _paged(m, [150, 5, 70], 2, dims)
+    pages[:] = torch.nan
     for n, page in enumerate(table[0].tolist()):
         part = context[n * 64 : n * 64 + 64]
         pages[page, : len(part)] = part
-    rows = torch.cat([q[-1:], m(2, *q.shape[1:])])
-    assert torch.equal(ops.mla_paged(rows, pages, table, lengths, kv_b, value)[:1], want[-1:])
+    pages[table[1, 0].item(), :6], pages[table[2].long(), :] = 1, 1
+    last = q[150 - each :], m(2 * each, *q.shape[1:])
+    seen = torch.tensor([151 - each, 5, 70], dtype=torch.int32, device=DEVICE)
+    got = ops.mla_paged(torch.cat(last), pages, table, seen, kv_b, value)
+    assert torch.equal(got[:each], want[-each:]) and got.isfinite().all()
+
+
+def test_parts_of_a_sequence_follow_each_other() -> None:
+    begins = [latents._begin.fn(n, latents.PAGES, latents.PARTS) for n in range(70)]
+    sizes = [b - a for a, b in zip(begins, begins[1:], strict=False)]
+    assert begins[0] == 0 and sizes[:16] == [8] * 16 and sizes[16:32] == [16] * 16
+    assert [latents.parts(n) for n in (0, 1, 8, 9, 128, 129, 4096)] == [0, 1, 1, 2, 16, 17, 81]
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [(80, {"ONE", "TWO"}), (89, {"LEAST"}), (90, {"ONE", "TWO"})]
+)
+def test_tiles_that_differ_in_bits_are_not_chosen_beside_each_other(
+    kind: int, wanted: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latents, "current", lambda: KINDS[kind])
+    chosen = {latents.tile_of(columns) for columns in (1, 4, 16, 17, 32, 33, 64, 262_144)}
+    assert chosen == {getattr(latents, name) for name in wanted}
 
 
 def test_log_probabilities_are_those_of_any_draw() -> None:

@@ -15,6 +15,7 @@ pytest.importorskip("triton")
 import triton
 import triton.language as tl
 
+from flashling import ops
 from flashling.ops import exact
 from flashling.ops.cases import Maker
 from flashling.ops.experts import experts as op
@@ -26,7 +27,7 @@ from flashling.ops.experts.library import experts_library
 from flashling.ops.linear import FLOAT8, Fp8, Int4, quantise
 from flashling.ops.linear import triton as dense
 from flashling.ops.linear.cases import fp8
-from flashling.quant import INT4
+from flashling.quant import INT4, INT4_128, Scheme
 
 kernels = import_module("flashling.ops.experts.triton")
 row_kernels = import_module("flashling.ops.experts.rows_triton")
@@ -326,14 +327,16 @@ def test_the_short_division_rounds_as_the_long_one() -> None:
         assert not torch.equal(q.float().to(FLOAT8).float(), want)
 
 
-def fours(tokens: int, k: int, num: int, width: int, hidden: int) -> tuple[Any, ...]:
+def fours(
+    tokens: int, k: int, num: int, width: int, hidden: int, scheme: Scheme = INT4
+) -> tuple[Any, ...]:
     """As `inputs`, with weights of four bits and a plain shared expert."""
     x, weights, chosen, *_ = inputs(tokens, k, num, width, hidden)
     m = Maker(torch.bfloat16, DEVICE, seed=width)
 
     def four(rows: int, columns: int) -> Int4:
-        scheme = INT4.pack(m(rows * num, columns, scale=columns**-0.5).float())
-        packed = Int4.pack(scheme["weight_packed"], scheme["weight_scale"])
+        stored = scheme.pack(m(rows * num, columns, scale=columns**-0.5).float())
+        packed = Int4.pack(stored["weight_packed"], stored["weight_scale"])
         return Int4(packed.words.unflatten(0, (num, -1)), packed.scale.unflatten(0, (num, -1)))
 
     own = m(2 * hidden, width, scale=width**-0.5), m(width, hidden, scale=hidden**-0.5)
@@ -341,8 +344,11 @@ def fours(tokens: int, k: int, num: int, width: int, hidden: int) -> tuple[Any, 
 
 
 @pytest.mark.parametrize("few", [pytest.param(True, marks=pytest.mark.soak), False])
-def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    *args, shared = fours(5, 2, 6, 128, 64)
+@pytest.mark.parametrize(("scheme", "hidden"), [(INT4, 64), (INT4_128, 128)], ids=str)
+def test_weights_of_four_bits(
+    scheme: Scheme, hidden: int, few: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *args, shared = fours(5, 2, 6, 128, hidden, scheme)
     monkeypatch.setattr(int4, "FEW_TOKENS", 5 if few else 0)
     alike = tuple(Int4(w.words[0], w.scale[0]) for w in args[3:])
     for own in (None, shared, alike):
@@ -351,29 +357,45 @@ def test_weights_of_four_bits(few: bool, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("tile", "tokens", "k", "width", "hidden"),
+    ("together", "heights", "rest", "tokens", "k", "width", "hidden", "scheme"),
     [
         # tiles that reach past every edge: of the weights, of a step, of an expert's tokens
-        (Tile4(16, 64, 64, 128, 4, 3), 33, 3, 96, 160),
-        (Tile4(32, 64, 128, 256, 4, 3), 41, 2, 288, 64),
-        (Tile4(64, 128, 128, 128, 8, 3), 70, 2, 128, 32),
-        (Tile4(16, 64, 128, 256, 4, 3), 1, 2, 256, 256),
+        (16, (64, 64), (128, 4, 3), 33, 3, 96, 160, INT4),
+        (8, (32, 64), (128, 2, 3), 33, 3, 96, 160, INT4),
+        (32, (64, 128), (256, 4, 3), 41, 2, 288, 64, INT4),
+        (64, (128, 128), (128, 8, 3), 70, 2, 128, 32, INT4),
+        (16, (64, 128), (256, 4, 3), 1, 2, 256, 256, INT4),
+        (8, (64, 64), (256, 2, 3), 33, 3, 384, 128, INT4_128),
+        (16, (64, 128), (128, 4, 3), 7, 2, 128, 256, INT4_128),
     ],
 )
-def test_four_bits_grouped(tile: Any, tokens: int, k: int, width: int, hidden: int) -> None:
-    x, _, chosen, gate_up, down, _ = fours(tokens, k, 5, width, hidden)
+def test_four_bits_grouped(
+    together: int,
+    heights: tuple[int, int],
+    rest: tuple[int, int, int],
+    tokens: int,
+    k: int,
+    width: int,
+    hidden: int,
+    scheme: Scheme,
+) -> None:
+    tiles = Tile4(together, heights[0], *rest), Tile4(together, heights[1], *rest)
+    x, _, chosen, gate_up, down, _ = fours(tokens, k, 5, width, hidden, scheme)
     for picked in (chosen, torch.full_like(chosen, 4)):
-        got = grouped(x, picked, gate_up, down, tile)
+        got = grouped(x, picked, gate_up, down, tiles)
         rows = torch.einsum("tkod,td->tko", gate_up.unpack()[picked], x.float())
         middle = vars(swiglu_op)["body"](rows.bfloat16()).float()
         assert error(got, torch.einsum("tkdf,tkf->tkd", down.unpack()[picked], middle)) < NEAR
         # nor do rows see their company
-        assert torch.equal(grouped(x[-1:], picked[-1:], gate_up, down, tile), got[-1:])
+        assert torch.equal(grouped(x[-1:], picked[-1:], gate_up, down, tiles), got[-1:])
 
 
 def test_the_tile_of_four_bits_follows_the_rows_of_an_expert() -> None:
-    tiles = [int4.choose(mean) for mean in (0.5, 4, 8, 16, 32, 64, 256)]
-    assert [t.tokens for t in tiles] == [16, 16, 16, 64, 64, 128, 128]
+    means = (0.5, 4, 8, 16, 32, 64, 256)
+    assert [int4.choose(m)[0].tokens for m in means] == [8, 8, 16, 64, 64, 128, 128]
+    # another instruction of the tensor cores has other bits
+    with ops.exactly():
+        assert {t.near for m in means for t in int4.choose(m)} == {2}
 
 
 @pytest.mark.parametrize("group", [None, 128])

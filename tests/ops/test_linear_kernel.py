@@ -32,6 +32,7 @@ from flashling.ops.linear.triton import (
 )
 
 kernels = import_module("flashling.ops.linear.triton")
+quantising = import_module("flashling.ops.linear.quantise_triton")
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # tensor cores keep about 14 bits of a sum
 TENSOR_CORE = 3e-4 if DEVICE.type == "cuda" else 1e-6
@@ -86,8 +87,8 @@ def test_a_program_quantises_several_rows(
 ) -> None:
     x = Maker(torch.bfloat16, DEVICE)(7, inputs)
     want, want_scale = quantise(x, group)
-    monkeypatch.setattr(kernels, "ROWS_ALONE", 1)
-    monkeypatch.setattr(kernels, "QUANTISED", 1024)
+    monkeypatch.setattr(quantising, "ROWS_ALONE", 1)
+    monkeypatch.setattr(quantising, "QUANTISED", 1024)
     numbers, scale = quantise(x, group)
     assert torch.equal(numbers.float(), want.float()) and torch.equal(scale, want_scale)
 

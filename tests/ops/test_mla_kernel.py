@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -78,14 +82,31 @@ def test_several_rows_of_a_sequence(each: int, first: int, tile: Tile) -> None:
 def test_in_exact_mode_rows_are_those_of_single_ones(
     first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flashling.ops.mla.triton.EXACT_SPLITS", 2)
+    monkeypatch.setattr("flashling.ops.mla.exact_triton.PAGES", 1)
     arguments = _paged(Maker(BF16, DEVICE), [1, 63, 64, 130], 4, EVEN, 64, 3, first)
     q, pages, table, seen, *rest = arguments
+    for row, end in zip(table.tolist(), (seen + 2).tolist(), strict=True):
+        pages[row[0], :first] = torch.nan
+        for n, page in enumerate(row):
+            pages[page, max(end - n * 64, 0) :] = torch.nan
     with ops.exactly():
+        check(arguments, mla_paged(*arguments))
         for call in (mla_paged, vars(ops.mla_paged)["body"]):
             got = call(*arguments)
             for i in range(3):
                 assert torch.equal(got[i::3], call(q[i::3], pages, table, seen + i, *rest))
+
+
+@pytest.mark.parametrize(("heads", "dims", "each"), [(4, ODD, 5), (40, EVEN, 1), (40, ODD, 3)])
+def test_in_exact_mode_it_is_the_body(
+    heads: int, dims: tuple[int, int, int, int], each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashling.ops.mla.exact_triton.PAGES", 1)
+    monkeypatch.setattr("flashling.ops.mla.exact_triton.PARTS", 1)
+    monkeypatch.setattr("flashling.ops.mla.exact_triton.JOINED", 2)
+    arguments = _paged(Maker(BF16, DEVICE), [1, 16, 17, 50, 120, 0], heads, dims, 16, each)
+    with ops.exactly():
+        check(arguments, mla_paged(*arguments))
 
 
 def test_more_parts_than_pages() -> None:
@@ -124,17 +145,20 @@ def test_the_table_may_be_that_of_all_slots() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_nothing_to_see_gives_zeros(first: int) -> None:
+@pytest.mark.parametrize("mode", [nullcontext, ops.exactly])
+def test_nothing_to_see_gives_zeros(first: int, mode: Callable[[], Any]) -> None:
     arguments = _paged(Maker(BF16, DEVICE), [5, 20], 4, EVEN, 16, 2, first)
     lengths = arguments[3]
     lengths[0] = first
     for call in (mla_paged, vars(ops.mla_paged)["body"]):
-        out = call(*arguments)
+        with mode():
+            out = call(*arguments)
         assert not out[0].any() and out[1:].any((1, 2)).all()
     # nor does the second row
     lengths[0] = first - 1
     for call in (mla_paged, vars(ops.mla_paged)["body"]):
-        out = call(*arguments)
+        with mode():
+            out = call(*arguments)
         assert not out[:2].any() and out[2:].any((1, 2)).all()
 
 

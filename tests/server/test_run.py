@@ -31,6 +31,7 @@ ASK = {
         (["--keys", "nowhere"], "no file of keys at nowhere"),
         (["--port", "70000"], "port 70000 must lie between 0 and 65535"),
         (["--queue", "0"], "a queue of 0 must lie between"),
+        (["--running", "0"], "0 requests at once must lie between"),
         (["--host-cache", "-1"], "a host cache of -1.0 GB must lie in"),
         (["--disk-cache", "here"], "a disk cache 'here' is not FOLDER:GB"),
         (["--disk-cache", "here:0"], "a disk cache 'here:0' is not FOLDER:GB"),

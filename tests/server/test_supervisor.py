@@ -307,7 +307,7 @@ def test_a_step_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ours.settimeout(60)
         worker = threading.Thread(target=Worker(theirs).run)
         worker.start()
-        ours.sendall(frame(Setup(str(folder))))
+        ours.sendall(frame(Setup(str(folder), drafts=1)))
         buffer = bytearray()
 
         def next_one() -> Told:
@@ -320,6 +320,7 @@ def test_a_step_that_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         step, real = Engine.step, iter([True])
 
         def fail(self: Engine) -> list[Event]:
+            assert self.drafts == 1
             if not self.is_idle and next(real, False):
                 raise RuntimeError("a fault")
             return step(self)

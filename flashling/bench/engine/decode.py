@@ -13,7 +13,8 @@ from torch import Tensor
 from ... import ops
 from ...config import ModelConfig
 from ...engine.cache import Cache
-from ...engine.memory import Costs, Wanted, workspace_bytes
+from ...engine.costs import Costs
+from ...engine.memory import Wanted, workspace_bytes
 from ...engine.request import pages_for
 from ...engine.runner import Runner
 from ...model.ling import Ling
@@ -22,6 +23,8 @@ from . import timing
 
 # two chunks: every phase of the open chunk counts alike
 STEPS = 2 * ops.CHUNK
+# of so many sequences some are in every phase at each step, so that one chunk says as much
+MANY = ops.CHUNK
 # replays before those that are timed, and steps whose router's choices are counted
 WARM, COUNTED = 3, 2
 # steps of a trace
@@ -67,7 +70,7 @@ def measure(
             spread(runner, cell.context)
             for _ in range(WARM):
                 step()
-            found = timing.summary(timing.times(step, STEPS, runner.device))
+            found = timing.summary(timing.times(step, steps_of(cell.batch), runner.device))
             distinct = distinct_experts(runner)
             read = bytes_read(model, cell, distinct)
             limit = 1e3 * sum(read.values()) / bandwidth
@@ -85,6 +88,11 @@ def measure(
             }
 
 
+def steps_of(batch: int) -> int:
+    """Steps that are timed, of so many sequences."""
+    return STEPS // 2 if batch >= MANY else STEPS
+
+
 def trace(model: Ling, cell: Cell) -> Iterator[dict[str, Any]]:
     """Milliseconds of one step by op."""
     runner = Runner(model, cell.batch, cell.context + SPARE)
@@ -92,18 +100,14 @@ def trace(model: Ling, cell: Cell) -> Iterator[dict[str, Any]]:
     noise(runner)
     spread(runner, cell.context)
     step()
-    yield {"ops_ms": timing.shares(step, TRACED, runner.device)}
+    yield {"ms_by_op": timing.shares(step, TRACED, runner.device)}
 
 
 def recorded(runner: Runner) -> Callable[[], None]:
     """The step that is measured, of all of the runner's slots: a graph's replay on CUDA, the same
     calls elsewhere. It runs some steps: fill the slots afterwards.
     """
-    count = len(runner.tokens)
-    if runner.device.type == "cuda":
-        return runner.record(range(count)).replay
-    at = torch.arange(count)
-    return lambda: runner.step(at)
+    return runner.record().replay if runner.device.type == "cuda" else runner.step
 
 
 def noise(runner: Runner) -> None:
@@ -167,8 +171,7 @@ def skewed(model: Ling, deviation: float) -> Iterator[None]:
 
 def distinct_experts(runner: Runner) -> list[float]:
     """Of each layer with experts, how many of them the runner's next steps chose: as `counted`."""
-    at = torch.arange(len(runner.tokens), device=runner.device)
-    return counted(runner.model, lambda: runner.step(at))
+    return counted(runner.model, runner.step)
 
 
 @torch.no_grad()
@@ -206,7 +209,7 @@ def bytes_read(model: Ling, cell: Cell, distinct: list[float]) -> dict[str, floa
             experts += routed * next(counts) / c.num_experts
     weights -= model.embed.weight.nbytes
     # the mean length over the steps
-    tokens = cell.context - (ops.CHUNK - 1) / 2 * (cell.batch > 1) + WARM + STEPS / 2
+    tokens = cell.context - (ops.CHUNK - 1) / 2 * (cell.batch > 1) + WARM + steps_of(cell.batch) / 2
     return {
         "weights": weights,
         "experts": experts,

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from ... import ops
 from ...engine.cache import Cache
+from ...engine.costs import Costs
+from ...engine.drafts import guess_bytes, guess_head
 from ...engine.flight import Flight
-from ...engine.memory import Costs, Wanted, workspace_bytes
+from ...engine.memory import Wanted, workspace_bytes
 from ...engine.request import Request, Usage, pages_for
 from ...engine.request import Sequence as Running
 from ...engine.steps import Steps, laid
@@ -36,8 +38,7 @@ def with_mtp(model: Ling, recipe: Recipe) -> Iterator[Ling]:
     model.config = config.with_(num_nextn_predict_layers=1, max_position_embeddings=longest)
     with torch.device("meta"):
         layer = Mtp(model.config, 0)
-    draw = torch.Generator(model.head.device).manual_seed(5)
-    fill(layer, Maker(draw, config.num_hidden_layers), recipe, "mtp.0")
+    fill(layer, Maker.of(model.head.device, 5, config.num_hidden_layers), recipe, "mtp.0")
     model.mtp = nn.ModuleList([layer.eval()])
     try:
         yield model
@@ -51,6 +52,7 @@ def missing(model: Ling, cell: decode.Cell, drafts: int, free: int) -> int:
     wanted = Wanted(slots=cell.batch, context=1, budget=cell.batch * rows, draws=rows)
     pages = cell.batch * pages_for(cell.context + _room(drafts))
     need = cell.batch * costs.slot + pages * costs.page + workspace_bytes(model.config, wanted)
+    need += guess_bytes(model)
     return max(0, need - free)
 
 
@@ -65,7 +67,7 @@ class Forced(Steps):
     """
 
     def __init__(self, model: Ling, cache: Cache, drafts: int) -> None:
-        super().__init__(model, cache, drafts)
+        super().__init__(model, cache, drafts, guess_head(model))
         self.rate = torch.zeros((), device=self.device)
         self.taken = torch.zeros((), dtype=torch.int64, device=self.device)
 
@@ -111,7 +113,7 @@ def measure(model: Ling, cell: decode.Cell, drafts: int) -> Iterator[dict[str, A
     for tokens in (t for t in FORCED if t <= drafts + 1):
         steps.rate.fill_(rate_of(tokens, drafts))
         found = timing.summary(_times(steps, running, drafts))
-        each = int(steps.taken) / decode.STEPS / cell.batch
+        each = int(steps.taken) / decode.steps_of(cell.batch) / cell.batch
         yield {
             "forced": tokens,
             **found,
@@ -148,4 +150,4 @@ def _times(steps: Forced, running: Sequence[Running], drafts: int) -> list[float
     for _ in range(decode.WARM):
         again()
     steps.taken.zero_()
-    return timing.times(again, decode.STEPS, steps.device)
+    return timing.times(again, decode.steps_of(len(running)), steps.device)

@@ -12,18 +12,24 @@ from ... import ops
 from ...batch import Batch
 from ...config import ModelConfig
 from ...model.block import Block
-from ...model.packed import pack
+from ...model.packed import Packed, pack
 from ...model.past import Fresh
 from ...model.rotary import Rotary
-from ...quant import FP8, FP8_BLOCK, INT4, INT8
+from ...quant import FP8, FP8_BLOCK, INT4, INT4_128, INT8
 from .recipes import RECIPES, Form, Maker, Recipe, fill, place
 
-SCHEMES = {"fp8": FP8, "fp8-block": FP8_BLOCK, "int4": INT4}
+SCHEMES = {
+    "fp8": FP8,
+    "fp8-block": FP8_BLOCK,
+    "int8": INT8,
+    "int4": INT4,
+    "int4-128": INT4_128,
+}
 PLAIN = RECIPES["bf16"]
 # rows of the one prompt that is read
 TOKENS = 256
 
-Weight = Tensor | ops.Fp8 | ops.Int4
+Weight = Tensor | Packed
 
 
 class Stream:
@@ -46,11 +52,11 @@ def measure(
     """A row for each recipe: the median relative error of a row after each layer of one group, of
     the final rows, and of their logits the Kullback-Leibler divergence (nats) and the share of
     rows whose likeliest token is the same; where the head is packed too, the error of the logits
-    that this alone makes, and what it would be in int8 by channel. Weights are random in bf16,
+    that this alone makes. Weights are random in bf16,
     then quantised; layer after layer, so that one layer in all forms is the most that memory holds.
     """
     c = config.with_(num_hidden_layers=config.layer_group_size, num_nextn_predict_layers=0)
-    maker = Maker(torch.Generator(device).manual_seed(3), c.num_hidden_layers)
+    maker = Maker.of(device, 3, c.num_hidden_layers)
     starts = maker.normal(TOKENS, c.hidden_size).bfloat16()
     batch = Batch.pack([torch.zeros(TOKENS, dtype=torch.int64)], device=device)
     rotary, past = Rotary.of(c, batch.positions, torch.bfloat16), Fresh(batch)
@@ -131,8 +137,5 @@ def _final(
             }
         )
         if form != "bf16":
-            eight = INT8.unpack(INT8.pack(head), torch.bfloat16)
-            alone = {form: heads[form], "int8": eight}
-            apart = {n: _apart(ops.linear(want, w).float(), plain) for n, w in alone.items()}
-            rows[-1]["head"] = apart
+            rows[-1]["head"] = {form: _apart(ops.linear(want, heads[form]).float(), plain)}
     return rows

@@ -10,7 +10,7 @@ import torch
 
 from ...config import ModelConfig
 from ...engine.cache import PAGE
-from ...engine.memory import Costs
+from ...engine.costs import Costs
 from ...engine.request import pages_for
 from .recipes import Recipe, weight_bytes
 

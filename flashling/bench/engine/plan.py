@@ -26,6 +26,7 @@ class Plan:
     prompts: tuple[int, ...] = (8192, 32768, 2048, 131072, 262144)
     layers: int | None = None
     seconds: float | None = None
+    commit: str = ""
     out: Path = Path()
 
     def __post_init__(self) -> None:
@@ -62,6 +63,7 @@ READ: dict[str, Callable[[str], Any]] = {
     "prompts": numbers,
     "layers": int,
     "seconds": float,
+    "commit": str,
     "out": Path,
 }
 

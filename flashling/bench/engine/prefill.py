@@ -13,7 +13,8 @@ from ... import ops
 from ...batch import Batch
 from ...config import ModelConfig
 from ...engine.cache import Cache
-from ...engine.memory import Costs, Wanted, workspace_bytes
+from ...engine.costs import Costs
+from ...engine.memory import Wanted, workspace_bytes
 from ...engine.past import Paged
 from ...engine.request import Request, Sequence, Usage, pages_for
 from ...model.ling import Ling
@@ -101,4 +102,4 @@ class Prompt:
     def trace(self) -> dict[str, Any]:
         """Milliseconds of a run by op."""
         self.run(2)
-        return {"ops_ms": timing.shares(self.run, 1, self.device)}
+        return {"ms_by_op": timing.shares(self.run, 1, self.device)}

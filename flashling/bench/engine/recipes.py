@@ -11,24 +11,26 @@ from torch import Tensor
 
 from ...config import ModelConfig
 from ...model.ling import KEPT_WIDE, Ling
-from ...model.packed import LINEAR, parameter
-from ...ops import Fp8, Int4
+from ...model.packed import HEAD, LINEAR, Packed, parameter
+from ...ops import Fp8, Int4, Int8
 from ...ops.linear import BLOCK
-from ...ops.linear.int4 import EACH, GROUP
+from ...ops.linear.int4 import EACH
 
 # elements drawn at once
 SLAB = 1 << 27
 # the numbers' standard deviations. The largest of a row of 4,096 lies near e4m3's 448; of 32
 # near the 7 of four bits
-SPREAD, SPREAD4 = 112.0, 3.0
+SPREAD, SPREAD8, SPREAD4 = 112.0, 30.0, 3.0
 
-Form = Literal["bf16", "fp8", "fp8-block", "int4"]
+Form = Literal["bf16", "fp8", "fp8-block", "int8", "int4", "int4-128"]
+# inputs that share a scale
+GROUPS = {"int4": 32, "int4-128": 128}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The forms of routed experts, of all other linear maps, and of the head. Embedding, norms,
-    and the latents' own projection (kv_b) stay bf16, routers float32.
+    """The forms of routed experts, of all other linear maps, and of the head, which alone can be
+    int8. Embedding, norms, and the latents' own projection (kv_b) stay bf16, routers float32.
     """
 
     experts: Form
@@ -38,7 +40,7 @@ class Recipe:
     def form(self, name: str, shape: tuple[int, ...]) -> Form | None:
         """The form of the model's parameter `name`; None if it is never packed."""
         last = name.rsplit(".", 1)[-1]
-        if last == "head":
+        if last == HEAD:
             return self.head
         if last not in LINEAR:
             return None
@@ -48,7 +50,7 @@ class Recipe:
         """Why no kernel takes this model's widths in the recipe; empty if all are taken."""
         for name, shape in shapes(config).items():
             form = self.form(name, shape)
-            unit = {"fp8-block": BLOCK, "int4": GROUP}.get(form or "", 1)
+            unit = {"fp8-block": BLOCK, **GROUPS}.get(form or "", 1)
             if shape[-1] % unit:
                 return f"{name} has {shape[-1]} inputs, {form} wants a multiple of {unit}"
         return ""
@@ -60,7 +62,8 @@ RECIPES = {
     "fp8-channel": Recipe("fp8", "fp8"),
     "int4": Recipe("int4", "bf16"),
     "int4-fp8": Recipe("int4", "fp8", "fp8"),
-    "int4-all": Recipe("int4", "int4", "fp8"),
+    "int4-128-fp8": Recipe("int4-128", "fp8", "fp8"),
+    "int4-all": Recipe("int4", "int4", "int8"),
 }
 
 
@@ -90,9 +93,9 @@ def weight_bytes(config: ModelConfig, recipe: Recipe) -> int:
 def _bytes(form: Form, shape: tuple[int, ...]) -> int:
     *front, columns = shape
     rows, size = math.prod(front), math.prod(shape)
-    if form == "int4":
-        return size // 2 + size // GROUP * 2
-    if form == "fp8":
+    if form in GROUPS:
+        return size // 2 + size // GROUPS[form] * 2
+    if form in ("fp8", "int8"):
         return size + 4 * rows
     if form == "fp8-block":
         across = -(-shape[-2] // BLOCK) * -(-columns // BLOCK)
@@ -102,30 +105,38 @@ def _bytes(form: Form, shape: tuple[int, ...]) -> int:
 
 @dataclass(frozen=True)
 class Maker:
-    """Draws weights on a device. depth: layers that closing projections are narrowed for."""
+    """Draws weights on a device; on the meta device, which has no numbers, without a generator.
+    depth: layers that closing projections are narrowed for.
+    """
 
-    draw: torch.Generator
+    device: torch.device
+    draw: torch.Generator | None
     depth: int
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are made."""
-        return self.draw.device
+    @classmethod
+    def of(cls, device: torch.device, seed: int, depth: int) -> Maker:
+        """One that draws from a seed."""
+        is_meta = device.type == "meta"
+        return cls(device, None if is_meta else torch.Generator(device).manual_seed(seed), depth)
 
     def normal(self, *shape: int, std: float = 1.0) -> Tensor:
         """Normal numbers in float32."""
         return torch.randn(shape, generator=self.draw, device=self.device) * std
 
-    def weight(self, name: str, shape: tuple[int, ...], form: Form = "bf16") -> Tensor | Fp8 | Int4:
+    def weight(self, name: str, shape: tuple[int, ...], form: Form = "bf16") -> Tensor | Packed:
         """A linear weight of unit gain; closing projections are narrower by the root of twice the
         depth, as at the start of a training.
         """
         narrow = name.rsplit(".", 1)[-1] in ("o", "down")
         gain = shape[-1] ** -0.5 / ((2 * self.depth) ** 0.5 if narrow else 1)
-        if form == "int4":
-            return self._int4(shape, gain)
+        if form in GROUPS:
+            return self._int4(shape, gain, GROUPS[form])
         if form == "bf16":
             return self._filled(torch.empty(shape, dtype=torch.bfloat16, device=self.device), gain)
+        if form == "int8":
+            numbers = torch.empty(shape, dtype=torch.int8, device=self.device)
+            scale = self._scale(shape[0]) * (gain / SPREAD8)
+            return Int8(self._filled(numbers, SPREAD8), scale)
         numbers = torch.empty(shape, dtype=torch.float8_e4m3fn, device=self.device)
         self._filled(numbers, SPREAD)
         *front, rows, columns = shape
@@ -148,10 +159,11 @@ class Maker:
         columns = numbers.shape[-1]
         for part in numbers.view(-1, columns).split(max(1, SLAB // columns)):
             # e4m3 ends at 448, four deviations
-            part.copy_(self.normal(*part.shape).clamp_(-4, 4).mul_(std))
+            drawn = self.normal(*part.shape).clamp_(-4, 4).mul_(std)
+            part.copy_(drawn if numbers.is_floating_point() else drawn.round_())
         return numbers
 
-    def _int4(self, shape: tuple[int, ...], gain: float) -> Int4:
+    def _int4(self, shape: tuple[int, ...], gain: float, group: int) -> Int4:
         *front, columns = shape
         words = torch.empty(*front, columns // EACH, dtype=torch.int32, device=self.device)
         shifts = torch.arange(0, 32, 4, dtype=torch.int32, device=self.device)
@@ -160,7 +172,7 @@ class Maker:
             fields = self.normal(len(part), EACH, std=SPREAD4).round_().clamp_(-8, 7).int() + 8
             # the fields do not overlap, so the sum is their union; int32 wraps as the top bit wants
             part.copy_((fields << shifts).sum(-1, dtype=torch.int32))
-        scale = self._scale(*front, columns // GROUP) * (gain / SPREAD4)
+        scale = self._scale(*front, columns // group) * (gain / SPREAD4)
         return Int4(words, scale.bfloat16())
 
 
@@ -173,7 +185,7 @@ def random_model(config: ModelConfig, device: torch.device, recipe: Recipe, seed
         raise ValueError(f"{reason}; choose another recipe")
     with torch.device("meta"):
         model = Ling(config.with_(num_nextn_predict_layers=0))
-    maker = Maker(torch.Generator(device).manual_seed(seed), config.num_hidden_layers)
+    maker = Maker.of(device, seed, config.num_hidden_layers)
     fill(model, maker, recipe)
     return model.eval()
 
@@ -192,7 +204,7 @@ def fill(module: torch.nn.Module, maker: Maker, recipe: Recipe, prefix: str = ""
                 part.register_buffer(name, zeros, persistent=name != "load")
 
 
-def place(module: torch.nn.Module, name: str, value: Tensor | Fp8 | Int4) -> None:
+def place(module: torch.nn.Module, name: str, value: Tensor | Packed) -> None:
     """Put a weight of any form in the place of a module's parameter."""
     delattr(module, name)
     if isinstance(value, Tensor):

@@ -15,16 +15,21 @@ from typing import Any
 
 import torch
 
+from ...engine.bits import check_exact
 from ...model.ling import Ling
-from . import decode, drafts, errors, memory, prefill, timing
+from . import decode, drafts, errors, exact, memory, prefill, timing
 from .plan import Plan, read
-from .recipes import RECIPES, random_model, recipe_of
+from .ready import compile_exact, ready
+from .recipes import RECIPES, recipe_of
 
 Row = dict[str, Any]
-# what tells the rows of a part apart
-KEYS = ("recipe", "batch", "context", "routing", "tokens", "drafts", "forced")
-# batches and prompts of which a trace is taken
-TRACED = 3
+# what tells the cells of a part apart, and what the rows of a cell: one that does not fit or that
+# failed has a single row without these
+CELL = ("recipe", "batch", "context", "tokens", "drafts")
+KEYS = (*CELL, "routing", "forced")
+# batches and prompts of which a trace is taken; batches that are run in exact mode too, of which
+# the prompt is the first
+TRACED, TRACED_PROMPTS, EXACT = 3, 4, 4
 # experts' biases: as they are at the start of a training, and spread
 SKEWS = (0.0, decode.SKEW)
 
@@ -35,8 +40,10 @@ class Bench:
     def __init__(self, plan: Plan, device: torch.device) -> None:
         self.plan, self.device, self.config, self.errors = plan, device, plan.config, 0
         seconds = float("inf") if plan.seconds is None else plan.seconds
-        self._end = time.perf_counter() + seconds
-        facts = about(device) | {"model": plan.model, "layers": self.config.num_hidden_layers}
+        self._began = time.perf_counter()
+        self._end = self._began + seconds
+        facts = about(device, plan.commit) | {"model": plan.model}
+        facts["layers"] = self.config.num_hidden_layers
         self.path = plan.out / f"engine-{_slug(facts['device'])}.json"
         self.report: dict[str, Any] = {"weights": "random: speed only", "runs": []}
         if self.path.exists():
@@ -50,9 +57,9 @@ class Bench:
     @cached_property
     def model(self) -> Ling:
         """The model of the plan's recipe. ValueError if it does not fit."""
-        name, recipe = self.plan.recipe, recipe_of(self.plan.recipe)
-        memory.check_weights(self.config, recipe, name, self.device)
-        return random_model(self.config, self.device, recipe)
+        model, took = ready(self.config, self.device, self.plan.recipe)
+        self.report["runs"][-1] |= took
+        return model
 
     @cached_property
     def bandwidth(self) -> float:
@@ -84,14 +91,16 @@ class Bench:
         memory.free_bytes(self.device)
 
     def add(self, part: str, row: Row) -> None:
-        """Print a row and write the file; it takes the place of an earlier one of the same cell."""
+        """Print a row and write the file; it takes the place of earlier ones as `is_old` says."""
+        last = self.report["runs"][-1]
         row = {"recipe": self.plan.recipe, **row, "run": len(self.report["runs"]) - 1}
-        key = [row.get(k) for k in KEYS]
-        kept = [r for r in self.report.get(part, ()) if [r.get(k) for k in KEYS] != key]
+        row["commit"] = last["commit"]
+        kept = [r for r in self.report.get(part, ()) if not is_old(r, row)]
         self.report[part] = [*kept, row]
         self.path.write_text(json.dumps(self.report, indent=1) + "\n", "utf-8")
         short = {k: v for k, v in row.items() if not isinstance(v, (list, dict))}
-        print(part, json.dumps(short), flush=True)
+        at = time.perf_counter() - self._began
+        print(f"{at:.1f} s", part, json.dumps(short), flush=True)
 
     def cells(self, *lists: Sequence[int]) -> Iterator[tuple[int, ...]]:
         """All cells of the lists, the last changing first, until the time is over."""
@@ -103,6 +112,18 @@ class Bench:
                 print(f"the time is over: {len(found) - i} cells are left out", flush=True)
                 return
             yield cell
+
+
+def is_old(row: Row, new: Row) -> bool:
+    """Whether a part's new row takes an earlier one's place: the same row measured again, or one
+    of an earlier run where the cell did not fit or failed, then or now.
+    """
+
+    def alike(keys: Sequence[str]) -> bool:
+        return all(row.get(k) == new.get(k) for k in keys)
+
+    is_whole = any("missing_bytes" in r or "error" in r for r in (row, new))
+    return alike(KEYS) or (is_whole and row["run"] < new["run"] and alike(CELL))
 
 
 def run_decode(bench: Bench) -> None:
@@ -144,10 +165,29 @@ def run_trace(bench: Bench) -> None:
         cell = decode.Cell(batch, context)
         call = partial(decode.trace, bench.model, cell)
         bench.measure("trace", asdict(cell), cell.missing(bench.config, free), call)
-    for (tokens,) in bench.cells(bench.plan.prompts[:TRACED]):
+    for (tokens,) in bench.cells(bench.plan.prompts[:TRACED_PROMPTS]):
         short = prefill.missing(bench.config, tokens, free)
         call = partial(_prompt, bench, tokens, prefill.Prompt.trace)
         bench.measure("trace", {"tokens": tokens}, short, call)
+
+
+def run_exact(bench: Bench) -> None:
+    """The price of exact mode: steps at the first context, and the first prompt."""
+    try:
+        check_exact(bench.model)
+    except ValueError as error:
+        bench.add("exact", {"refused": str(error)})
+        return
+    compile_exact(bench.model)
+    free, context = bench.free(), bench.plan.contexts[0]
+    for (batch,) in bench.cells(bench.plan.batches[:EXACT]):
+        cell = decode.Cell(batch, context)
+        call = partial(exact.steps, bench.model, cell)
+        bench.measure("exact", asdict(cell), cell.missing(bench.config, free), call)
+    for (tokens,) in bench.cells(bench.plan.prompts[:1]):
+        call = partial(exact.prompt, bench.model, tokens)
+        short = prefill.missing(bench.config, tokens, free)
+        bench.measure("exact", {"tokens": tokens}, short, call)
 
 
 def _prompt(bench: Bench, tokens: int, what: Callable[[prefill.Prompt], Row]) -> Iterator[Row]:
@@ -171,6 +211,7 @@ PARTS: dict[str, Part] = {
     "decode": run_decode,
     "prefill": run_prefill,
     "drafts": run_drafts,
+    "exact": run_exact,
     "trace": run_trace,
 }
 
@@ -200,12 +241,12 @@ def main(arguments: Sequence[str], parts: dict[str, Part] = PARTS) -> int:
         return 2
 
 
-def about(device: torch.device) -> dict[str, Any]:
-    """What figures carry: device, versions, commit."""
+def about(device: torch.device, commit: str = "") -> dict[str, Any]:
+    """What figures carry: device, versions, commit, which git says if it is not given."""
     found = re.search(r"model name\s*: (.*)", _text("/proc/cpuinfo"))
     cpu = found[1].strip() if found else "cpu"
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
-    return {"device": name, "torch": torch.__version__, "commit": _commit()}
+    return {"device": name, "torch": torch.__version__, "commit": commit or _commit()}
 
 
 def _text(path: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from statistics import mean, median
@@ -18,6 +18,8 @@ from ... import ops
 
 # words of 32 bits that are read to measure a ceiling, on a GPU and elsewhere
 WORDS = {"cuda": 1 << 30, "cpu": 1 << 20}
+# the part of a trace in which no kernel runs
+IDLE = "idle"
 # what the kernels of libraries are called, and the op that they do; the first that fits counts
 LIBRARY = (
     ("flash", "attention (library)"),
@@ -71,8 +73,9 @@ def read_bandwidth(device: torch.device) -> float:
 
 
 def shares(call: Callable[[], Any], count: int, device: torch.device) -> dict[str, float]:
-    """Milliseconds of a call by op, the most first, from a trace of the kernels of `count` calls.
-    What is timed after a trace in the same process may be slower than before.
+    """Milliseconds of a call by op, the most first, from a trace of `count` calls; on a GPU as
+    `exclusive`, so that all and `IDLE` together are the time from the first kernel's start to the
+    last one's end. What is timed after a trace in the same process may be slower than before.
     """
     from torch.profiler import ProfilerActivity, profile
 
@@ -83,11 +86,30 @@ def shares(call: Callable[[], Any], count: int, device: torch.device) -> dict[st
             call()
         if is_cuda:
             torch.cuda.synchronize()
-    found: Counter[str] = Counter()
-    for event in seen.key_averages():
-        micros = event.self_device_time_total if is_cuda else event.self_cpu_time_total
-        found[op_of(event.key)] += micros / 1e3 / count
-    return {name: ms for name, ms in found.most_common() if ms > 0}
+    if is_cuda:
+        kernels = [e for e in seen.events() or () if e.device_type.name == "CUDA"]
+        spans = ((op_of(e.name), e.time_range.start, e.time_range.end) for e in kernels)
+        micros = exclusive(spans)
+    else:
+        micros = defaultdict[str, float](float)
+        for event in seen.key_averages():
+            micros[op_of(event.key)] += event.self_cpu_time_total
+    ranked = sorted(micros.items(), key=lambda item: -item[1])
+    return {name: each / 1e3 / count for name, each in ranked if each > 0}
+
+
+def exclusive(spans: Iterable[tuple[str, float, float]]) -> dict[str, float]:
+    """The time that each op adds, of the name, start and end of kernels: from the latest end of
+    those that started before to its own end. A kernel may be launched early, and then waits for the
+    one before it: its whole duration would count that time twice. Where none runs it is `IDLE`.
+    """
+    ordered = sorted(spans, key=lambda span: span[1:])
+    found, at = defaultdict[str, float](float), ordered[0][1] if ordered else 0.0
+    for name, start, end in ordered:
+        found[IDLE] += max(0.0, start - at)
+        found[name] += max(0.0, end - max(at, start))
+        at = max(at, end)
+    return found
 
 
 def op_of(kernel: str) -> str:

@@ -6,8 +6,8 @@ import random
 import time
 from collections.abc import Iterator
 
+from ...engine.costs import Costs
 from ...engine.engine import Engine
-from ...engine.memory import Costs
 from ...engine.request import Request, pages_for
 from ...model.ling import Ling
 from ...sampling import Sampling

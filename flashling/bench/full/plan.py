@@ -28,7 +28,9 @@ class Plan:
     sessions: of so many tokens, their files in the first of the folders. mixed: prompts of `prompt`
     tokens come to `running` sequences, for each of the budgets of a step. serve: agents of so many
     turns, whose prompts grow from `start` to `end` tokens and whose answers have `answer` tokens.
-    seconds: after so many no part begins. out: the folder of the results.
+    many: so many sequences of `held` tokens at once, in steps of up to so many rows.
+    seconds: after so many no part begins. commit: of the code, where git cannot tell. out: the
+    folder of the results.
     """
 
     parts: tuple[str, ...] = ()
@@ -47,7 +49,11 @@ class Plan:
     start: int = 10_000
     end: int = 60_000
     answer: int = 96
+    together: tuple[int, ...] = (128, 200, 256)
+    held: int = 4096
+    rows: int = 16_384
     seconds: float | None = None
+    commit: str = ""
     out: Path = Path()
 
     def __post_init__(self) -> None:
@@ -57,6 +63,8 @@ class Plan:
         for folder in (self.out, *map(Path, self.folders)):
             if not folder.is_dir():
                 raise ValueError(f"no folder {folder}; make it, or give another")
+        if min(self.together) < 1 or self.held < 256 or self.rows < 64:
+            raise ValueError("give 1 sequence at least, of 256 tokens, and steps of 64 rows")
         if self.end <= self.start:
             raise ValueError(f"prompts cannot grow from {self.start} to {self.end} tokens")
 
@@ -69,12 +77,12 @@ class Plan:
 
 READ: dict[str, Callable[[str], Any]] = {
     "folders": lambda text: tuple(text.split(",")),
-    "budgets": numbers,
+    **dict.fromkeys(("budgets", "together"), numbers),
     "seconds": float,
     "out": Path,
-    **dict.fromkeys(("model", "recipe"), str),
+    **dict.fromkeys(("model", "recipe", "commit"), str),
     **dict.fromkeys(("layers", "gigabytes", "tokens", "rounds", "running", "prompt"), int),
-    **dict.fromkeys(("agents", "turns", "start", "end", "answer"), int),
+    **dict.fromkeys(("agents", "turns", "start", "end", "answer", "held", "rows"), int),
 }
 
 
@@ -88,7 +96,7 @@ class Report:
 
     def __init__(self, plan: Plan, device: torch.device) -> None:
         self.plan, self.device, self._began = plan, device, time.perf_counter()
-        facts = about(device) | {"model": plan.model, "recipe": plan.recipe}
+        facts = about(device, plan.commit) | {"model": plan.model, "recipe": plan.recipe}
         facts["layers"] = plan.config.num_hidden_layers
         self.path = plan.out / f"serve-{slug(facts['device'])}.json"
         self.rows: dict[str, Any] = {"weights": "random: speed only", "runs": []}

@@ -11,9 +11,8 @@ from functools import cached_property
 import torch
 
 from ...model.ling import Ling
-from ..engine.memory import check_weights
-from ..engine.recipes import random_model, recipe_of
-from . import loading, mixed, serving, sessions
+from ..engine.ready import ready
+from . import loading, many, mixed, serving, sessions
 from .plan import Plan, Report, Row, read
 
 
@@ -28,9 +27,9 @@ class Full:
     @cached_property
     def model(self) -> Ling:
         """The model of the plan's recipe. ValueError if it does not fit."""
-        recipe = recipe_of(self.plan.recipe)
-        check_weights(self.plan.config, recipe, self.plan.recipe, self.device)
-        return random_model(self.plan.config, self.device, recipe)
+        model, took = ready(self.plan.config, self.device, self.plan.recipe)
+        self.report.rows["runs"][-1] |= took
+        return model
 
     def drop(self) -> None:
         """Give the model's memory to what comes next."""
@@ -54,6 +53,7 @@ PARTS: dict[str, Callable[[Full], Iterable[Row]]] = {
     "load": _load,
     "sessions": lambda full: sessions.measure(full.model, full.plan),
     "mixed": lambda full: mixed.measure(full.model, full.plan),
+    "many": lambda full: many.measure(full.model, full.plan),
     "serve": _serve,
 }
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
+from ...engine.costs import Costs
 from ...engine.engine import Engine
-from ...engine.memory import Costs
 from ...engine.records import PARKED
 from ...engine.request import Request, pages_for
 from ...engine.store import Store

@@ -17,7 +17,6 @@ from ...llm import link, worker
 from ...llm.folder import folder_of
 from ...llm.load import Startup
 from ...model.ling import Ling
-from ...ops import Fp8
 from ...text.tokenizer import Tokenizer
 from ..engine.recipes import random_model, recipe_of
 from .checkpoint import describe
@@ -34,7 +33,7 @@ def describe_random(config: ModelConfig, recipe: str, folder: Path) -> None:
 class Worker(worker.Worker):
     """An engine's process that draws the weights in place of reading them."""
 
-    def _parts(self, model: str) -> tuple[Ling, Tokenizer, Startup | None]:
+    def _parts(self, model: str, drafts: int | None) -> tuple[Ling, Tokenizer, Startup | None]:
         folder, startup, began = folder_of(model), Startup(), time.perf_counter()
         tokenizer = Tokenizer.read(folder)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -54,7 +53,7 @@ def silence(model: Ling, known: int) -> None:
     others the likeliest lies above. The step reads and multiplies what it did before.
     """
     head = model.head
-    (head.scale if isinstance(head, Fp8) else head)[known:] = 0
+    (head if isinstance(head, torch.Tensor) else head.scale)[known:] = 0
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..cases import Case, Maker
 from ..linear import BLOCK, FLOAT8, Fp8, Int4
 from ..linear.cases import fp8, int4
-from ..linear.int4 import EACH, GROUP
+from ..linear.int4 import EACH, UNIT
 from . import experts, grouped_matmul, swiglu
 
 # of the published model: experts, width, an expert's width, experts a token
@@ -86,7 +86,7 @@ def _rolled(device: torch.device, rows: int, columns: int) -> Tensor:
 _full_words: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
 
-def _fours(m: Maker, tokens: int):
+def _fours(m: Maker, tokens: int, group: int = UNIT):
     if m.device not in _full_words:
         shapes = (NUM, 2 * HIDDEN, WIDTH // EACH), (NUM, WIDTH, HIDDEN // EACH)
         # of a generator of their own: who comes first must draw the same inputs as who comes next
@@ -96,9 +96,9 @@ def _fours(m: Maker, tokens: int):
 
     def packed(*shape: int) -> Int4:
         if len(shape) == 2:
-            return int4(m, *shape)
+            return int4(m, *shape, group=group)
         num, rows, columns = shape
-        scale = m(num, rows, columns // GROUP, dtype=torch.float32).abs() + 0.5
+        scale = m(num, rows, columns // group, dtype=torch.float32).abs() + 0.5
         words = _full_words[m.device][rows == WIDTH]
         return Int4(words, (scale / 6 / columns**0.5).bfloat16())
 
@@ -138,5 +138,9 @@ cases = [
     *(
         Case(experts, f"int4_{t}", lambda m, t=t: _fours(m, t), "full")
         for t in (1, 4, 16, 64, 256, 2048, 8192)
+    ),
+    *(
+        Case(experts, f"int4_128_{t}", lambda m, t=t: _fours(m, t, 128), "full")
+        for t in (1, 16, 64, 256)
     ),
 ]

@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import FLOAT8
-from ..linear.triton import _quantised
+from ..linear.quantise_triton import _quantised
 from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import silu_times
 from . import swiglu as op

@@ -11,6 +11,7 @@ each tile of a weight meets the tokens of its expert on the tensor cores (`many_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -135,12 +136,7 @@ def _tile(tokens: int, k: int, gate_up: Fp8, down: Fp8, shared: Shared) -> Few |
     if tokens <= FEW_TOKENS and not is_exact() and _fits(few, gate_up, down, shared):
         return few
     mean = tokens * k / gate_up.shape[0]
-    fits = [tile for most, tile in MANY if mean <= most]
-    if fits:
-        return fits[0]
-    # exact mode keeps the weight on the left
-    most = MOST[gate_up.group]
-    return most if most.is_swapped or not is_exact() else MANY[-1][1]
+    return next((tile for most, tile in MANY if mean <= most), MOST[gate_up.group])
 
 
 def _fits(tile: Few, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
@@ -325,14 +321,17 @@ def _many(
     x: Tensor, weights: Tensor, chosen: Tensor, gate_up: Fp8, down: Fp8, shared: Shared, tile: Many
 ) -> Tensor:
     (num, width, hidden), (tokens, k) = down.shape, chosen.shape
-    if tile == MOST[gate_up.group] and _is_hopper() and not is_exact():
+    if tile == MOST[gate_up.group] and _is_hopper():
         # it is written for that generation alone
         from . import hopper_triton as hopper
 
         if hopper.fits(gate_up, down):
-            found = hopper.products(x, *sort(chosen, num), k, gate_up, down)
-            rows = list(quantise(x, gate_up.group))
+            found, rows = hopper.products(x, *sort(chosen, num), k, gate_up, down)
+            if is_exact() and shared and _are_alike(gate_up, down, shared):
+                return combine(found, weights, hopper.of_one(rows, *shared))
             return combine(found, weights, _shared(x, rows, shared, gate_up.group))
+    # exact mode keeps the weight on the left, as the kernels above do
+    tile = tile if tile.is_swapped or not is_exact() else MANY[-1][1]
     inside = _is_one_more(tokens, gate_up, down, shared)
     first, second = shared if shared and inside else (gate_up, down)
     order, counts, *rows = prepare(x, chosen, num, gate_up.group, inside)
@@ -370,7 +369,7 @@ def _is_one_more(tokens: int, gate_up: Fp8, down: Fp8, shared: Shared) -> bool:
     )
 
 
-def _shared(x: Tensor, rows: list[Tensor], shared: Shared, group: int | None) -> Tensor | None:
+def _shared(x: Tensor, rows: Sequence[Tensor], shared: Shared, group: int | None) -> Tensor | None:
     """The shared expert's part of x, whose quantised rows are at hand."""
     if shared is None:
         return None
@@ -378,5 +377,6 @@ def _shared(x: Tensor, rows: list[Tensor], shared: Shared, group: int | None) ->
     if not all(isinstance(w, Fp8) and w.group == group for w in shared):
         return linear(swiglu_op(linear(x, first)), second)
     assert isinstance(first, Fp8) and isinstance(second, Fp8)
-    hidden = swiglu_quantised(product(*rows, first, x.dtype), group)
+    numbers, scale = rows
+    hidden = swiglu_quantised(product(numbers, scale, first, x.dtype), group)
     return product(*hidden, second, x.dtype)

@@ -34,7 +34,7 @@ def _rows(m: Maker, sequences: int, heads: int, width: int, rows: int = 1):
     tails = [n * 37 % (CHUNK + 1) for n in range(sequences)]
     tails = [CHUNK if t + rows > CHUNK else t for t in tails]
     q, k, v, decay, _, carry = _carried(m, [rows] * sequences, tails, heads, width)
-    return q, k, v, decay, carry, torch.tensor(tails, dtype=torch.int32, device=m.device)
+    return q, k, v, decay, carry, torch.tensor(tails, device=m.device)
 
 
 cases = [
@@ -44,6 +44,7 @@ cases = [
     Case(lightning, "decode", lambda m: _carried(m, [1, 1, 1], [0, 17, 64], 4, 16)),
     Case(lightning, "mixed", lambda m: _carried(m, [1, 3, 70], [63, 62, 5], 4, 16)),
     Case(lightning, "mixed_wide", lambda m: _carried(m, [1, 3, 200], [64, 62, 5], 2, 64)),
+    Case(lightning, "long", lambda m: _carried(m, [600, 3], [64, 5], 2, 64)),
     Case(lightning_decode, "toy", lambda m: _rows(m, 5, 4, 16)),
     Case(lightning_decode, "wide", lambda m: _rows(m, 5, 2, 64)),
     Case(lightning_decode, "drafts", lambda m: _rows(m, 5, 2, 64, 3)),

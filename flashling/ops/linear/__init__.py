@@ -1,4 +1,4 @@
-"""Linear maps with plain, e4m3 or four-bit weights; activations meet an e4m3 weight as e4m3
+"""Linear maps with plain, e4m3, int8 or four-bit weights; activations meet an e4m3 weight as e4m3
 themselves.
 """
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..exact import product
 from ..op import op, wide
 from .int4 import Int4
+from .int8 import Int8
 
 FLOAT8 = torch.float8_e4m3fn
 # the largest e4m3 number, and the smallest scale (of a row of zeros)
@@ -58,10 +59,10 @@ class Fp8(nn.Module):
         return numbers * whole[..., : numbers.shape[-2], : numbers.shape[-1]]
 
 
-Weight = Tensor | Fp8 | Int4
+Weight = Tensor | Fp8 | Int8 | Int4
 
 
-@op(cuda=".triton:quantise")
+@op(cuda=".quantise_triton:quantise")
 def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
     """x [T, I] -> e4m3 numbers [T, I] and float32 scales [T], or [T, I / group]: the largest
     magnitude of a row (or of each `group` of it) over 448, by which x is divided in float32.
@@ -80,13 +81,17 @@ def linear(x: Tensor, weight: Weight) -> Tensor:
 
     A plain weight is used as it is. For an e4m3 weight x is quantised per row (or per row and
     group of 128, as the weight is), the products are summed in float32 and scaled there, with the
-    row's scale first. For a weight of four bits x stays as it is, and the sum is rounded once.
+    row's scale first. For a weight of integers x stays as it is, and the sum is rounded once; in
+    int8 it is made of the numbers themselves, and then scaled.
     """
     if isinstance(weight, Tensor):
         return product(x, weight)
     kind = wide(x).dtype
     if isinstance(weight, Int4):
         return product(x.to(kind), weight.unpack(kind)).to(x.dtype)
+    if isinstance(weight, Int8):
+        found = product(x.to(kind), weight.numbers.to(kind))
+        return (found * weight.scale.to(kind)).to(x.dtype)
     numbers, scale = quantise(x, weight.group)
     if weight.group is None:
         found = product(numbers.to(kind), weight.numbers.to(kind))

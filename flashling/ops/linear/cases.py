@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from ..cases import Case, Maker
-from . import BLOCK, FLOAT8, Fp8, Int4, linear, quantise
-from .int4 import EACH, GROUP
+from . import BLOCK, FLOAT8, Fp8, Int4, Int8, linear, quantise
+from .int4 import EACH, UNIT
 
 
 def fp8(m: Maker, *shape: int, blocks: bool = False) -> Fp8:
@@ -18,11 +18,18 @@ def fp8(m: Maker, *shape: int, blocks: bool = False) -> Fp8:
     return Fp8(numbers, scale / 64 / columns**0.5)
 
 
-def int4(m: Maker, *shape: int) -> Int4:
-    """A uniform weight of four bits, of rows of about unit length."""
+def int8(m: Maker, *shape: int) -> Int8:
+    """A uniform weight of eight bits, of rows of about unit length."""
+    numbers = (m.integers(256, *shape) - 128).to(torch.int8)
+    scale = m(shape[0], dtype=torch.float32).abs() + 0.5
+    return Int8(numbers, scale / 100 / shape[1] ** 0.5)
+
+
+def int4(m: Maker, *shape: int, group: int = UNIT) -> Int4:
+    """A uniform weight of four bits in groups of inputs, of rows of about unit length."""
     *front, columns = shape
     words = m.integers(1 << 32, *front, columns // EACH).to(torch.int32)
-    scale = m(*front, columns // GROUP, dtype=torch.float32).abs() + 0.5
+    scale = m(*front, columns // group, dtype=torch.float32).abs() + 0.5
     return Int4(words, (scale / 6 / columns**0.5).bfloat16())
 
 
@@ -36,6 +43,14 @@ cases = [
     Case(linear, "block_33", lambda m: (m(33, 256), fp8(m, 256, 256, blocks=True))),
     Case(linear, "int4_1", lambda m: (m(1, 256), int4(m, 96, 256)), is_row_invariant=True),
     Case(linear, "int4_33", lambda m: (m(33, 512), int4(m, 144, 512))),
+    Case(linear, "int4_128_1", lambda m: (m(1, 256), int4(m, 96, 256, group=128))),
+    Case(linear, "int4_128_33", lambda m: (m(33, 512), int4(m, 144, 512, group=128))),
+    Case(linear, "int8_1", lambda m: (m(1, 256), int8(m, 96, 256)), is_row_invariant=True),
+    Case(linear, "int8_33", lambda m: (m(33, 512), int8(m, 144, 512))),
+    *(
+        Case(linear, f"int8_head_{r}", lambda m, r=r: (m(r, 4096), int8(m, 157184, 4096)), "full")
+        for r in (1, 16)
+    ),
     *(
         Case(linear, f"int4_{name}_{r}", lambda m, r=r, s=s: (m(r, s[1]), int4(m, *s)), "full")
         for name, s in FOURS.items()
@@ -68,4 +83,4 @@ cases = [
         for rows in (1, 4, 16, 64, 256, 8192)
     ),
 ]
-__all__ = ["cases", "fp8", "int4", "quantise"]
+__all__ = ["cases", "fp8", "int4", "int8", "quantise"]

@@ -1,19 +1,22 @@
-"""Weights of four bits: 32 inputs share a scale, 16 bytes and one load of a thread."""
+"""Weights of four bits: 32 or 128 inputs share a scale, and 32 one load of a thread."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-# inputs that share a scale, the words that hold them, and the numbers of one word
-GROUP, WORDS, EACH = 32, 4, 8
+# how many inputs may share a scale
+GROUPS = (32, 128)
+# inputs whose words stand together, those words, and the numbers of one word
+UNIT, WORDS, EACH = 32, 4, 8
 
 
 class Int4(nn.Module):
     """A weight as int32 words [..., O, I / 8] of numbers q + 8, and bfloat16 scales
-    [..., O, I / 32] that each q of 32 inputs is multiplied by.
+    [..., O, I / group] that each q of a group of inputs is multiplied by. ValueError for a group of
+    another size than 32 or 128.
 
-    Field i of word j of a group, from the lowest bits, is its input 4 i + j: the inputs of one
+    Field i of word j of 32 inputs, from the lowest bits, is their input 4 i + j: the inputs of one
     field lie side by side, so that a kernel reads their activations as one piece.
     """
 
@@ -22,12 +25,18 @@ class Int4(nn.Module):
 
     def __init__(self, words: Tensor, scale: Tensor) -> None:
         super().__init__()
+        inputs, scales = words.shape[-1] * EACH, scale.shape[-1]
+        if all(inputs != group * scales for group in GROUPS):
+            raise ValueError(
+                f"{inputs} inputs with {scales} scales are not in groups of 32 or 128; unpack the "
+                "weight, or quantise it again as int4 or int4-128"
+            )
         self.register_buffer("words", words)
         self.register_buffer("scale", scale)
 
     @classmethod
     def pack(cls, words: Tensor, scale: Tensor) -> Int4:
-        """The weight of published words, where field i of word j is input 8 j + i of a group."""
+        """The weight of published words, where field i of word j is input 8 j + i of 32."""
         return cls(_regrouped(words, (WORDS, EACH), (EACH, WORDS)), scale)
 
     def published(self) -> Tensor:
@@ -38,6 +47,11 @@ class Int4(nn.Module):
     def shape(self) -> torch.Size:
         """The shape of the weight."""
         return torch.Size((*self.words.shape[:-1], self.words.shape[-1] * EACH))
+
+    @property
+    def group(self) -> int:
+        """How many inputs share a scale: 32 or 128."""
+        return self.words.shape[-1] * EACH // self.scale.shape[-1]
 
     @property
     def device(self) -> torch.device:
@@ -51,8 +65,8 @@ class Int4(nn.Module):
     def unpack(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The weight [..., O, I] in `dtype`; every product is exact in float32."""
         fields = (self.words.unflatten(-1, (-1, 1, WORDS)) >> _shifts(self.words)) & 15
-        numbers = (fields - 8).to(torch.float32).flatten(-2) * self.scale.float()[..., None]
-        return numbers.flatten(-2).to(dtype)
+        numbers = (fields - 8).to(torch.float32).flatten(-3).unflatten(-1, (-1, self.group))
+        return (numbers * self.scale.float()[..., None]).flatten(-2).to(dtype)
 
 
 def _shifts(words: Tensor) -> Tensor:
@@ -61,14 +75,14 @@ def _shifts(words: Tensor) -> Tensor:
 
 
 def _regrouped(words: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Words whose groups count their inputs along `old`, counted along `new`: with the words of a
-    group last, fields lie side by side.
+    """Words whose units count their inputs along `old`, counted along `new`: with the words of a
+    unit last, fields lie side by side.
     """
     if words.ndim > 2:
         # the fields of one expert at a time: they take eight times the words' room
         return torch.stack([_regrouped(one, old, new) for one in words])
-    groups, shifts = words.unflatten(-1, (-1, 1, WORDS)), _shifts(words)
-    fields = (groups >> shifts) & 15
+    units, shifts = words.unflatten(-1, (-1, 1, WORDS)), _shifts(words)
+    fields = (units >> shifts) & 15
     inputs = fields if old[1] == WORDS else fields.transpose(-1, -2)
     fields = inputs.flatten(-2).unflatten(-1, new)
     fields = fields if new[1] == WORDS else fields.transpose(-1, -2)

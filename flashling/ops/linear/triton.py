@@ -1,9 +1,10 @@
-"""Linear maps with e4m3 weights on CUDA: three kernels for few, some and many rows.
+"""Linear maps with e4m3 and int8 weights on CUDA: three kernels for few, some and many rows.
 
 Few rows (decode) are bound by reading the weight: one kernel quantises the rows in registers and
 multiplies without tensor cores. Some rows stream the weight through tensor cores; many go to the
 library's matrix product, or to the same kernel with square tiles where that does not fit. In exact
-mode any number of rows streams, in parts that follow the shape of the weight alone.
+mode any number of rows streams, in parts that follow the shape of the weight alone. Rows that meet
+int8 stay as they are, and any number of them streams; its numbers widen in registers.
 """
 
 # this file hides the package of its name from the checker
@@ -28,13 +29,12 @@ from ..overlap import OVERLAP, wait_for_inputs
 from ..rounding import rounded
 from ..tuned import tuned
 from . import BLOCK, FLOAT8, Fp8, Weight
-from . import TINY as SMALLEST
-from . import TOP as LARGEST
 from . import linear as linear_op
-from . import quantise as quantise_op
 from .int4 import Int4
 from .int4_triton import Few4, Stream4, unpacked
 from .int4_triton import linear as int4_linear
+from .int8 import Int8
+from .quantise_triton import INTERPRETED, _padded, _quantised, quantise
 
 # up to so many rows, of so many inputs, the rows stay in registers (32 of them a thread and row).
 # Four of them already take longer than 16 on the tensor cores
@@ -44,8 +44,6 @@ SOME_ROWS = 128
 # what one program of few rows takes at a time: two such in flight for each of two programs hide
 # the latency of a multiprocessor's share of the bandwidth (about 32 KiB) twice
 FEW_TILE_BYTES = 16384
-# from so many rows on a program quantises several of them, so many numbers together
-ROWS_ALONE, QUANTISED = 2048, 4096
 # inputs of one step of the tensor cores, and of one scale of a weight in blocks
 STEP = BLOCK
 # a part of the inputs shorter than this gains less than the second pass costs
@@ -53,10 +51,13 @@ SHORTEST_PART = 1024
 # tiles of rows that share a tile of outputs before the next, for the cache
 TOGETHER = 8
 
-
-TOP, TINY = tl.constexpr(LARGEST), tl.constexpr(SMALLEST)
-# the interpreter rounds to e4m3 wrongly and multiplies e4m3 as integers
-INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+# four int8 numbers, 128 higher and so unsigned, set into 2^23 as float32, from which that is taken
+WIDEN = tl.constexpr(
+    "{.reg .b32 u; xor.b32 u, $4, 0x80808080;"
+    + "".join(f"prmt.b32 ${i}, u, 0x4B000000, 0x754{i};" for i in range(4))
+    + "".join(f"sub.f32 ${i}, ${i}, 0f4B000080;" for i in range(4))
+    + "}"
+)
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ class Few:
 @dataclass(frozen=True)
 class Stream:
     """How tensor cores multiply: a tile of `outputs` x `rows` and the inputs in `splits` parts,
-    summed in order by a second pass. Swapped, the outputs are the wide side of the instruction (64
-    at least), which leaves the rows free to be 16.
+    summed in order by a second pass, or joined by the same program. Swapped, the outputs are the
+    wide side of the instruction (64 at least), which leaves the rows free to be 16.
     """
 
     outputs: int
@@ -87,63 +88,13 @@ class Stream:
     warps: int = 8
     stages: int = 4
     is_swapped: bool = True
+    is_joined: bool = False
 
 
 # many rows of a weight that is not in whole blocks; a thread holds two rows' scales this way round
 MANY = Stream(128, 128, 1, is_swapped=False)
-
-
-@triton.jit
-def _rounded(x):
-    """x as e4m3 numbers, ties to even."""
-    if INTERPRETED:
-        # adding 1.5 * 2^23 units in the last place of e4m3 rounds to them; none is below 2^-9
-        power = (x.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
-        magic = tl.maximum(power, 2.0**-6) * (1.5 * 2.0**20)
-        x = (x + magic) - magic
-    return x.to(tl.float8e4nv)
-
-
-@triton.jit
-def _quantised(x):
-    """x [G, W] float32 -> e4m3 numbers [G, W] and scales [G], as the op's body."""
-    scale = tl.maximum(tl.div_rn(tl.max(tl.abs(x), 1), TOP), TINY)
-    # no magnitude over its own largest rounds above the top, so nothing is clamped
-    if INTERPRETED:
-        q = tl.div_rn(x, scale[:, None])
-    else:
-        # one step from the product with the reciprocal to the quotient, for a third of a
-        # division: equal after rounding for every pair of bfloat16 mantissas (tests/ops)
-        inverse = (1.0 / scale)[:, None]
-        q = x * inverse
-        q = tl.fma(tl.fma(-q, scale[:, None], x), inverse, q)
-    return _rounded(q), scale
-
-
-@triton.jit(do_not_specialize=["rows"])
-def _quantise(
-    x,
-    numbers,
-    scale,
-    stride,
-    rows,
-    INPUTS: tl.constexpr,
-    GROUP: tl.constexpr,
-    R: tl.constexpr,
-    G: tl.constexpr,
-    W: tl.constexpr,
-):
-    """R rows a program, each in G groups padded to W."""
-    i, column = tl.arange(0, R * G), tl.arange(0, W)
-    row, group = tl.program_id(0).to(tl.int64) * R + i // G, i % G
-    is_group = (group < INPUTS // GROUP) & (row < rows)
-    inside = is_group[:, None] & (column < GROUP)[None, :]
-    at = (group * GROUP)[:, None] + column[None, :]
-    wait_for_inputs()
-    found = tl.load(x + (row * stride)[:, None] + at, mask=inside, other=0.0).to(tl.float32)
-    found, size = _quantised(found)
-    tl.store(numbers + (row * INPUTS)[:, None] + at, found, mask=inside)
-    tl.store(scale + row * (INPUTS // GROUP) + group, size, mask=is_group)
+# stages of the same in exact mode where the inputs are one part
+STAGES_ALONE = 6
 
 
 @triton.jit
@@ -180,11 +131,21 @@ def _few_tile(
 
 
 @triton.jit
+def _wide(x):
+    """Numbers of a weight as float32: a conversion of integers takes longer than these steps."""
+    if INTERPRETED or x.dtype != tl.int8:
+        x = x.to(tl.float32)
+    else:
+        x = tl.inline_asm_elementwise(WIDEN, "=&f,=&f,=&f,=&f,r", [x], tl.float32, True, 4)
+    return x
+
+
+@triton.jit
 def _few_products(weights, rows, row_sizes, y, tile, outputs, T: tl.constexpr):
     """Store y [T, R] of a tile: sums per group, times the row's scale, times the weight's."""
     block, sizes = weights
     at = tile * block.shape[1] + tl.arange(0, block.shape[1])
-    block = block.to(tl.float32)
+    block = _wide(block)
     for t in tl.static_range(T):
         found = tl.sum(block * rows[t][:, None, :], 2) * row_sizes[t][:, None] * sizes
         tl.store(y + t * outputs + at, tl.sum(found, 0), mask=at < outputs)
@@ -201,6 +162,7 @@ def _few(
     INPUTS: tl.constexpr,
     GROUP: tl.constexpr,
     BLOCKED: tl.constexpr,
+    QUANTISED: tl.constexpr,
     T: tl.constexpr,
     G: tl.constexpr,
     W: tl.constexpr,
@@ -224,7 +186,11 @@ def _few(
     row_sizes = ()
     for t in tl.static_range(T):
         at = t * stride + group[:, None] * GROUP + column[None, :]
-        found, size = _quantised(tl.load(x + at, mask=inside, other=0.0).to(tl.float32))
+        found = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+        if QUANTISED:
+            found, size = _quantised(found)
+        else:
+            size = tl.full((G,), 1.0, tl.float32)
         rows = rows + (found.to(tl.float32),)
         row_sizes = row_sizes + (size,)
     for turn in tl.static_range(AHEAD):
@@ -233,6 +199,53 @@ def _few(
         far = tile + turn * step
         block = _few_tile(numbers, scale, far, outputs, INPUTS, GROUP, BLOCKED, G, W, R)
         _few_products(block, rows, row_sizes, y, far, outputs, T)
+
+
+@triton.jit
+def _part(
+    part,
+    weights,
+    inputs,
+    INPUTS: tl.constexpr,
+    BLOCKED: tl.constexpr,
+    SPLITS: tl.constexpr,
+    O: tl.constexpr,
+    T: tl.constexpr,
+    K: tl.constexpr,
+    IS_SWAPPED: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """The sums of a tile over a part of the inputs, [O, T] if swapped, else [T, O]. weights: where
+    rows of a weight lie, which there are, and their first block's scales; inputs: where rows of x
+    lie, which there are, and their scales.
+    """
+    w_at, is_out, scale = weights
+    v_at, is_row, x_scale = inputs
+    total = tl.zeros((O, T) if IS_SWAPPED else (T, O), tl.float32)
+    length: tl.constexpr = INPUTS // SPLITS
+    for step in tl.range(0, (length + K - 1) // K, num_stages=STAGES):
+        start = part * length + step * K
+        k = start + tl.arange(0, K)[None, :]
+        if length % K == 0:
+            w = tl.load(w_at + k, mask=is_out[:, None], other=0.0)
+            v = tl.load(v_at + k, mask=is_row[:, None], other=0.0)
+        else:
+            w = tl.load(w_at + k, mask=is_out[:, None] & (k < INPUTS), other=0.0)
+            v = tl.load(v_at + k, mask=is_row[:, None] & (k < INPUTS), other=0.0)
+        if INTERPRETED:
+            w, v = w.to(tl.float32), v.to(tl.float32)
+        elif w.dtype == tl.int8:
+            w = w.to(v.dtype)
+        a, b = (w, v.T) if IS_SWAPPED else (v, w.T)
+        if BLOCKED:
+            group = start // K
+            sizes = tl.load(x_scale + group, mask=is_row, other=0.0)
+            sizes *= tl.load(scale + group)
+            total += tl.dot(a, b) * (sizes[None, :] if IS_SWAPPED else sizes[:, None])
+        else:
+            # a tensor core keeps about 14 bits of a sum: after K products it is added in float32
+            total = tl.dot(a, b, total, max_num_imprecise_acc=K)
+    return total
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -252,10 +265,12 @@ def _stream(
     K: tl.constexpr,
     IS_SWAPPED: tl.constexpr,
     TOGETHER: tl.constexpr,
+    IS_JOINED: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """A tile of x [T, K] weight^T [K, O] over a part of the inputs: y [rows, outputs] finished, or
-    with several parts y [SPLITS, rows, outputs] float32 without the scales of whole rows.
+    """A tile of x [T, K] weight^T [K, O] over a part of the inputs, or if joined over all of them:
+    y [rows, outputs] finished, or with several parts apart y [SPLITS, rows, outputs] float32
+    without the scales of whole rows. Without x_scale x is bfloat16 and the weight int8.
     """
     part = tl.program_id(1)
     across, down = tl.cdiv(outputs, O), tl.cdiv(rows, T)
@@ -270,32 +285,22 @@ def _stream(
     is_out, is_row = out < outputs, row < rows
     w_at = numbers + out.to(tl.int64)[:, None] * INPUTS
     v_at = x + row.to(tl.int64)[:, None] * INPUTS
-    total = tl.zeros((O, T) if IS_SWAPPED else (T, O), tl.float32)
+    if BLOCKED:
+        weights = w_at, is_out, scale + tile * O // K * (INPUTS // K)
+        inputs = v_at, is_row, x_scale + row * (INPUTS // K)
+    else:
+        weights, inputs = (w_at, is_out, scale), (v_at, is_row, x_scale)
     wait_for_inputs()
-    length: tl.constexpr = INPUTS // SPLITS
-    for step in tl.range(0, (length + K - 1) // K, num_stages=STAGES):
-        start = part * length + step * K
-        k = start + tl.arange(0, K)[None, :]
-        if length % K == 0:
-            w = tl.load(w_at + k, mask=is_out[:, None], other=0.0)
-            v = tl.load(v_at + k, mask=is_row[:, None], other=0.0)
-        else:
-            w = tl.load(w_at + k, mask=is_out[:, None] & (k < INPUTS), other=0.0)
-            v = tl.load(v_at + k, mask=is_row[:, None] & (k < INPUTS), other=0.0)
-        if INTERPRETED:
-            w, v = w.to(tl.float32), v.to(tl.float32)
-        a, b = (w, v.T) if IS_SWAPPED else (v, w.T)
-        if BLOCKED:
-            group = start // K
-            sizes = tl.load(x_scale + row * (INPUTS // K) + group, mask=is_row, other=0.0)
-            sizes *= tl.load(scale + tile * O // K * (INPUTS // K) + group)
-            total += tl.dot(a, b) * (sizes[None, :] if IS_SWAPPED else sizes[:, None])
-        else:
-            # a tensor core keeps about 14 bits of a sum: after K products it is added in float32
-            total = tl.dot(a, b, total, max_num_imprecise_acc=K)
+    total = _part(part, weights, inputs, INPUTS, BLOCKED, SPLITS, O, T, K, IS_SWAPPED, STAGES)
+    if IS_JOINED:
+        for other in range(1, SPLITS):
+            total += _part(
+                other, weights, inputs, INPUTS, BLOCKED, SPLITS, O, T, K, IS_SWAPPED, STAGES
+            )
     total = total.T if IS_SWAPPED else total
-    if SPLITS == 1 and not BLOCKED:
-        total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
+    if (SPLITS == 1 or IS_JOINED) and not BLOCKED:
+        if x_scale is not None:
+            total *= tl.load(x_scale + row, mask=is_row, other=0.0)[:, None]
         total *= tl.load(scale + out, mask=is_out, other=0.0)[None, :]
     at = (part * rows + row).to(tl.int64)[:, None] * outputs + out[None, :]
     total = rounded(total, y.dtype.element_ty)
@@ -324,35 +329,10 @@ def _add_parts(
     for part in tl.static_range(1, SPLITS):
         total += tl.load(parts + part * rows * outputs + at, mask=is_out, other=0.0)
     if not BLOCKED:
-        total = total * tl.load(x_scale + row) * tl.load(scale + out, mask=is_out, other=0.0)
+        if x_scale is not None:
+            total *= tl.load(x_scale + row)
+        total *= tl.load(scale + out, mask=is_out, other=0.0)
     tl.store(y + at, rounded(total, y.dtype.element_ty), mask=is_out)
-
-
-def quantise(x: Tensor, group: int | None = None) -> tuple[Tensor, Tensor]:
-    """As the op, bit for bit."""
-    rows, inputs = x.shape
-    if x.dtype == torch.float64 or not inputs:
-        return vars(quantise_op)["body"](x, group)
-    x = x if x.stride(1) == 1 else x.contiguous()
-    width = group or inputs
-    numbers = torch.empty(rows, inputs, dtype=FLOAT8, device=x.device)
-    scale = torch.empty(rows, inputs // width, dtype=torch.float32, device=x.device)
-    if rows:
-        across, wide = _padded(inputs, width)
-        # many programs of a short row each would be held up by their launch
-        each = 1 if rows < ROWS_ALONE else max(1, QUANTISED // (across * wide))
-        _quantise[(triton.cdiv(rows, each),)](
-            *(x, numbers, scale, x.stride(0), rows),
-            INPUTS=inputs,
-            GROUP=width,
-            R=each,
-            G=across,
-            W=wide,
-            # 32 numbers a thread
-            num_warps=min(max(each * across * wide // 1024, 1), 16),
-            **OVERLAP,
-        )
-    return numbers, scale if group else scale[:, 0]
 
 
 def linear(
@@ -378,6 +358,9 @@ def linear(
         return x.new_empty(0, weight.shape[0])
     if isinstance(tile, Few):
         return few(x, weight, tile)
+    if isinstance(weight, Int8):
+        assert tile is not None
+        return stream(x.contiguous(), None, weight, tile, x.dtype)
     return product(*quantise(x, weight.group), weight, x.dtype, tile)
 
 
@@ -393,7 +376,7 @@ def product(
     return stream(numbers, scale, weight, tile, dtype)
 
 
-def choose(rows: int, weight: Fp8) -> Few | Stream | None:
+def choose(rows: int, weight: Fp8 | Int8) -> Few | Stream | None:
     """The kernel for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
     if rows <= FEW_ROWS and inputs <= FEW_INPUTS and not is_exact():
@@ -407,19 +390,31 @@ def choose(rows: int, weight: Fp8) -> Few | Stream | None:
     return on_tensor_cores(rows, weight)
 
 
-def shape_of(weight: Fp8) -> str:
+def shape_of(weight: Fp8 | Int8) -> str:
     """A weight as the tuned tiles name it."""
-    return "x".join(map(str, weight.shape)) + (" blocks" if weight.group else "")
+    kind = " int8" if isinstance(weight, Int8) else " blocks" if weight.group else ""
+    return "x".join(map(str, weight.shape)) + kind
 
 
-def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
+def on_tensor_cores(rows: int, weight: Fp8 | Int8) -> Stream | None:
     """The tile for so many rows of a weight; None is the library's."""
     outputs, inputs = weight.shape
     parts, tall = splits(outputs, inputs), max(triton.next_power_of_2(rows), 16)
+    # bytes of an input of a row
+    size = 2 if isinstance(weight, Int8) else 1
     if rows > SOME_ROWS:
-        most = current().stages((MANY.outputs + MANY.rows) * STEP, MANY.stages)
-        if is_exact():
+        step = (MANY.outputs + size * MANY.rows) * STEP
+        most = current().stages(step, MANY.stages)
+        if isinstance(weight, Int8):
             return replace(MANY, splits=parts, stages=most, is_swapped=True)
+        if is_exact() and parts == 1:
+            return replace(MANY, stages=current().stages(step, STAGES_ALONE), is_swapped=True)
+        if is_exact():
+            # where the tiles fill the GPU by themselves the parts need not be written; scales by
+            # block leave no registers for a second sum
+            tiles = triton.cdiv(outputs, MANY.outputs) * triton.cdiv(rows, MANY.rows)
+            is_joined = tiles >= current().multiprocessors and weight.group is None
+            return replace(MANY, splits=parts, stages=most, is_swapped=True, is_joined=is_joined)
         if weight.group is None:
             fits = outputs % 16 == inputs % 16 == 0
         else:
@@ -437,7 +432,7 @@ def on_tensor_cores(rows: int, weight: Fp8) -> Stream | None:
     # as many stages as let all programs run at once
     programs = triton.cdiv(outputs, wide) * parts
     together = min(triton.cdiv(programs, gpu.multiprocessors), 3)
-    stages = gpu.stages((wide + tall) * STEP, 6, together)
+    stages = gpu.stages((wide + size * tall) * STEP, 6, together)
     return Stream(wide, tall, parts, warps=wide // 16, stages=stages)
 
 
@@ -461,8 +456,8 @@ def splits(outputs: int, inputs: int) -> int:
     return parts
 
 
-def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
-    """x [T, I], quantised on the way, times an e4m3 weight [O, I]^T -> [T, O] in x's dtype."""
+def few(x: Tensor, weight: Fp8 | Int8, tile: Few) -> Tensor:
+    """x [T, I] times a weight [O, I]^T -> [T, O] in x's dtype; for e4m3 quantised on the way."""
     outputs, inputs = weight.shape
     assert weight.numbers.numel() < 2**31 and weight.numbers.is_contiguous()
     x = x if x.stride(1) == 1 else x.contiguous()
@@ -478,6 +473,7 @@ def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
         INPUTS=inputs,
         GROUP=width,
         BLOCKED=weight.group is not None,
+        QUANTISED=isinstance(weight, Fp8),
         T=len(x),
         G=across,
         W=wide,
@@ -491,20 +487,28 @@ def few(x: Tensor, weight: Fp8, tile: Few) -> Tensor:
     return y
 
 
-def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: torch.dtype) -> Tensor:
-    """As `product`, by the kernel with a tile."""
+def stream(
+    numbers: Tensor,
+    scale: Tensor | None,
+    weight: Fp8 | Int8,
+    tile: Stream,
+    dtype: torch.dtype,
+) -> Tensor:
+    """As `product`, by the kernel with a tile; for int8 `numbers` are rows as they are."""
     outputs, inputs = weight.shape
     rows, parts, is_blocked = len(numbers), tile.splits, weight.group is not None
-    assert numbers.is_contiguous() and scale.is_contiguous() and weight.numbers.is_contiguous()
+    assert numbers.is_contiguous() and weight.numbers.is_contiguous()
+    assert scale is None or scale.is_contiguous()
     assert parts == 1 or inputs % (parts * STEP) == 0
     assert not is_blocked or BLOCK % tile.outputs == 0
     y = torch.empty(rows, outputs, dtype=dtype, device=numbers.device)
-    shape = (parts, rows, outputs)
+    apart = 1 if tile.is_joined else parts
+    shape = (apart, rows, outputs)
     # offsets of the second pass are 32 bits wide
-    assert parts == 1 or parts * rows * outputs < 2**31
-    found = y if parts == 1 else torch.empty(shape, dtype=torch.float32, device=y.device)
+    assert apart == 1 or apart * rows * outputs < 2**31
+    found = y if apart == 1 else torch.empty(shape, dtype=torch.float32, device=y.device)
     programs = triton.cdiv(outputs, tile.outputs) * triton.cdiv(rows, tile.rows)
-    _stream[(programs, parts)](
+    _stream[(programs, apart)](
         *(weight.numbers, weight.scale, numbers, scale, found, outputs, rows),
         INPUTS=inputs,
         BLOCKED=is_blocked,
@@ -514,11 +518,12 @@ def stream(numbers: Tensor, scale: Tensor, weight: Fp8, tile: Stream, dtype: tor
         K=STEP,
         IS_SWAPPED=tile.is_swapped,
         TOGETHER=TOGETHER,
+        IS_JOINED=tile.is_joined and parts > 1,
         STAGES=tile.stages,
         num_warps=tile.warps,
         **OVERLAP,
     )
-    if parts > 1:
+    if apart > 1:
         block = 1024
         _add_parts[(rows, triton.cdiv(outputs, block))](
             *(found, weight.scale, scale, y, outputs, rows),
@@ -550,8 +555,3 @@ def library(numbers: Tensor, scale: Tensor, weight: Fp8) -> Tensor:
         out_dtype=torch.bfloat16,
         use_fast_accum=weight.group is None,
     )[:rows]
-
-
-def _padded(inputs: int, group: int) -> tuple[int, int]:
-    """The groups of a row and the width of one, each up to a power of two."""
-    return triton.next_power_of_2(inputs // group), triton.next_power_of_2(group)

@@ -12,7 +12,8 @@ zeros: so no number is looked at that means nothing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -24,10 +25,10 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from ..device import current
 from ..exact import is_exact
 from ..overlap import OVERLAP, wait_for_inputs
-from ..rounding import dot
-from . import BLOCK, halves
+from . import BLOCK, exact_triton, halves
 from . import mla_paged as op
 from .heads_triton import by_head
+from .page_triton import LOWEST, meet, rows_of
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,6 @@ class Tile:
 # in the same number of parts whatever its length, as many as fill the GPU: a single one of 4,096
 # tokens is a page in each of 64 programs. Two at least, so that long and short ones mix.
 MOST_SPLITS, LEAST_SPLITS = 128, 2
-# in exact mode as many parts in any company, and the rows of a prompt that are read at once: each
-# has up to 1 MiB of partial sums at 32 heads
-EXACT_SPLITS, EXACT_ROWS = 16, 512
 # a page is the 64 rows and the values' 512 columns are 8 times the 64 rows that one tensor
 # instruction has, and 4 warps issue it together; with 8 they would make the scores twice
 COLUMNS, WARPS, STAGES = 32, 4, 2
@@ -98,39 +96,31 @@ def mla_paged(
         raise ValueError(f"table and lengths must be int32, not {table.dtype}, {lengths.dtype}")
     table = table if table.stride(1) == 1 else table.contiguous()
     of = table, lengths.contiguous(), None if slots is None else slots.contiguous()
-    if is_exact() and len(q) > len(lengths):
-        of = _apart(of, len(q) // len(lengths))
     wk, wv = halves(kv_b, q.shape[1], value_dim)
     q = q if q.stride(2) == 1 else q.contiguous()
     plain, turned = q.split([wk.shape[1], width - rank], -1)
     # heads lead: [H, S * E, R]; nothing but the attention is to come after this
     seen = by_head(plain.transpose(0, 1), wk)
     scale = q.shape[-1] ** -0.5 / math.log(2)
-    mixed = _attend(seen, turned, pages, of, scale, first, tile)
+    attend = exact_triton.attend if is_exact() else partial(_attend, tile=tile)
+    mixed = attend(seen, turned, pages, of, scale, first)
     return by_head(mixed, wv.transpose(1, 2)).transpose(0, 1)
 
 
-def _apart(of: tuple[Tensor, Tensor, Tensor | None], each: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Each row as a sequence of its own length, so that its bits are those of a single row."""
-    table, lengths, slots = of
-    further = torch.arange(each, dtype=torch.int32, device=lengths.device)
-    slots = torch.arange(len(lengths), device=lengths.device) if slots is None else slots
-    # laid out, where a view of a single slot would not move on
-    slots = slots[:, None].expand(-1, each).contiguous().flatten()
-    return table, (lengths[:, None] + further).flatten(), slots
-
-
 def over_pages(q: Tensor, context: Tensor, kv_b: Tensor, value_dim: int) -> Tensor:
-    """`mla_over` with the bits of `mla_paged`: each row is a sequence of its own length over the
-    same pages.
-    """
+    """`mla_over` with the bits of `mla_paged` in exact mode: a sequence's rows over pages."""
     rows, length = len(q), len(context)
     pages = F.pad(context, (0, 0, 0, -length % BLOCK)).unflatten(0, (-1, BLOCK))
     table = torch.arange(len(pages), dtype=torch.int32, device=q.device)[None]
-    seen = torch.arange(length - rows + 1, length + 1, dtype=torch.int32, device=q.device)
-    one = torch.zeros(rows, dtype=torch.int64, device=q.device)
-    parts = zip(*(x.split(EXACT_ROWS) for x in (q, seen, one)), strict=True)
-    return torch.cat([mla_paged(a, pages, table, n, kv_b, value_dim, s) for a, n, s in parts])
+    most = max(exact_triton.ROW_PARTS // exact_triton.parts(len(pages)), 1)
+    outs = []
+    for at in range(0, max(rows, 1), most):
+        part, first = q[at : at + most], length - rows + at + 1
+        # filled on the device: a copy from the host would wait for it
+        seen = torch.full((1,), first, dtype=torch.int32, device=q.device)
+        own = table[:, : triton.cdiv(first + len(part) - 1, BLOCK)]
+        outs.append(mla_paged(part, pages, own, seen, kv_b, value_dim))
+    return torch.cat(outs)
 
 
 def _attend(
@@ -154,7 +144,6 @@ def _attend(
     num, each = len(lengths), rows // len(lengths)
     if tile is None:
         tile = tile_of(num, heads * each)
-        tile = replace(tile, splits=EXACT_SPLITS) if is_exact() else tile
     parts = seen.new_empty(num, tile.splits, heads * each, rank, dtype=torch.float32)
     peaks = seen.new_empty(2, num, tile.splits, heads * each, dtype=torch.float32)
     wide, narrow = (max(triton.next_power_of_2(n), 16) for n in (rank, turn))
@@ -214,53 +203,11 @@ def _attend(
     return mixed
 
 
-# below every score
-LOWEST = tl.constexpr(-3e38)
-
-
 @triton.jit
 def _shares(length, most, splits, SIZE: tl.constexpr):
     """How many pages a sequence has, and how many each of its parts."""
     count = tl.minimum(tl.cdiv(length, SIZE), most)
     return count, tl.maximum(tl.cdiv(count, splits), 1)
-
-
-@triton.jit
-def _rows(
-    pages,
-    page,
-    start,
-    page_stride,
-    FROM: tl.constexpr,
-    COUNT: tl.constexpr,
-    WIDTH: tl.constexpr,
-    i,
-    x,
-    IS_DESCRIBED: tl.constexpr,
-):
-    """Rows start + i of a page and of each the numbers FROM + x; zeros for a row that is less than
-    0. Columns past COUNT hold other numbers of the row, or zeros: they meet zeros.
-    """
-    if IS_DESCRIBED:
-        found = pages.load([page, start, FROM])
-        return tl.reshape(found, (i.shape[0], x.shape[0]))
-    else:
-        at = pages + page.to(tl.int64) * page_stride + (start + i)[:, None] * WIDTH + FROM
-        return tl.load(at + x, (start + i >= 0)[:, None] & (x < COUNT), 0.0)
-
-
-@triton.jit
-def _meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE: tl.constexpr):
-    """Sums acc [rank, columns], peaks m [columns] and masses l [keys, columns] of queries a and b
-    after a page of latents c and rotated keys k more; is_seen [keys, columns].
-    """
-    s = dot(k, tl.trans(b), tl.zeros((k.shape[0], b.shape[0]), tl.float32), WIDE)
-    s = dot(c, tl.trans(a), s, WIDE)
-    s = tl.where(is_seen, s, float("-inf"))
-    top = tl.maximum(m, tl.max(s, 0) * scale)
-    e = tl.exp2(s * scale - top)
-    shrink = tl.exp2(m - top)
-    return dot(tl.trans(c), e.to(c.dtype), acc * shrink, WIDE), top, l * shrink + e
 
 
 # a launch is not to differ by where a step's tables happen to lie, or how wide they are
@@ -341,23 +288,23 @@ def _attend_part(
         if begin == 0:
             # the only page that is cut at its start; its sums are the first, so registers are free
             is_kept = ((i >= FIRST) & (i < end))[:, None]
-            c = _rows(latents, page, 0, page_stride, 0, RANK, RANK + TURN, i, r, IS_DESCRIBED)
-            k = _rows(rotated, page, 0, page_stride, RANK, TURN, RANK + TURN, i, p, IS_DESCRIBED)
+            c = rows_of(latents, page, 0, page_stride, 0, RANK, RANK + TURN, i, r, IS_DESCRIBED)
+            k = rows_of(rotated, page, 0, page_stride, RANK, TURN, RANK + TURN, i, p, IS_DESCRIBED)
             c, k = tl.where(is_kept, c, 0.0), tl.where(is_kept, k, 0.0)
             is_seen = (i >= FIRST)[:, None] & (i[:, None] < (length + own)[None, :])
-            acc, m, l = _meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE)
+            acc, m, l = meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE)
             begin = 1
             page = tl.load(entries + tl.minimum(1, last - 1))
     for j in range(begin, last):
         # zeros before the last page stand for what it lacks
         start = tl.minimum(end - (j + 1) * SIZE, 0)
-        c = _rows(latents, page, start, page_stride, 0, RANK, RANK + TURN, i, r, IS_DESCRIBED)
-        k = _rows(rotated, page, start, page_stride, RANK, TURN, RANK + TURN, i, p, IS_DESCRIBED)
+        c = rows_of(latents, page, start, page_stride, 0, RANK, RANK + TURN, i, r, IS_DESCRIBED)
+        k = rows_of(rotated, page, start, page_stride, RANK, TURN, RANK + TURN, i, p, IS_DESCRIBED)
         # looked up a page ahead, so that no load waits for it
         page = tl.load(entries + tl.minimum(j + 1, last - 1))
         place = start + i
         is_seen = (place >= 0)[:, None] & (place[:, None] < (length + own - j * SIZE)[None, :])
-        acc, m, l = _meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE)
+        acc, m, l = meet(acc, m, l, a, b, c, k, is_seen, scale, WIDE)
     at = (n * splits + split) * (HEADS * EACH) + x
     tl.store(peak + at, m, is_column)
     tl.store(mass + at, tl.sum(l, 0), is_column)

@@ -12,7 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ..linear import FLOAT8, Fp8, Weight, linear
-from ..linear.triton import Few, _quantised, choose, product
+from ..linear.quantise_triton import _quantised
+from ..linear.triton import Few, choose, product
 from ..norm import add_norm, group_norm_gate
 from ..norm.triton import _rows, _warps
 from ..overlap import OVERLAP, wait_for_inputs

@@ -31,6 +31,7 @@ def frequencies(dim: int, theta: float, yarn: Yarn | None = None) -> Tensor:
     return (plain * (1 - ramp) + plain / yarn.factor * ramp).float()
 
 
+@op(cuda=".triton:rotary_table")
 def rotary_table(
     positions: Tensor, freqs: Tensor, scale: float = 1.0, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
-"""The norm and rotation of queries and keys in Triton: one pass over the projected rows."""
-# a launch takes more than the kernel's own parameters
-# pyright: reportCallIssue=false
+"""What turns rows by their positions in Triton: the tables, and norms and rotations in one pass."""
+# the checker does not know what a launch takes and what kernels are written in
+# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
@@ -8,21 +8,59 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton.language.extra.cuda import libdevice
 
 from ..op import using
 from ..overlap import OVERLAP, wait_for_inputs
 from . import latent_rows as latent_rows_op
 from . import queries_keys as op
+from . import rotary_table as table_op
 from . import turned_queries as turned_queries_op
 
 # heads and warps of a program: one tile for every number of rows, so that no row's bits depend on
 # it. A single token has 4 programs of 16 heads, 8,192 of them 32,768, a few waves of resident ones.
 HEADS, WARPS = 16, 4
+# entries of the tables that a program makes
+TABLE = 256
+# the interpreter has no library of a device
+INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 # a chain of small steps where a gradient is needed; nothing is compiled before its first call
 composed = torch.compile(vars(op)["body"])
 latent_chain = torch.compile(vars(latent_rows_op)["body"])
 turned_chain = torch.compile(vars(turned_queries_op)["body"])
+
+
+def rotary_table(
+    positions: Tensor, freqs: Tensor, scale: float = 1.0, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """As the op; float64 takes the body."""
+    if dtype != torch.float32:
+        return vars(table_op)["body"](positions, freqs, scale, dtype)
+    positions, freqs = positions.contiguous(), freqs.to(positions.device, dtype).contiguous()
+    cos, sin = freqs.new_empty(2, len(positions), len(freqs)).unbind()
+    if cos.numel():
+        _table[(triton.cdiv(cos.numel(), TABLE),)](
+            *(positions, freqs, cos, sin, scale, cos.numel(), len(freqs), TABLE),
+            **OVERLAP,
+        )
+    return cos, sin
+
+
+@triton.jit(do_not_specialize=["size"], do_not_specialize_on_alignment=["positions"])
+def _table(positions, freqs, cos, sin, scale, size, PAIRS: tl.constexpr, BLOCK: tl.constexpr):
+    """BLOCK entries a program."""
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = i < size
+    freq = tl.load(freqs + i % PAIRS, inside, 0.0)
+    wait_for_inputs()
+    angle = tl.load(positions + i // PAIRS, inside, 0).to(tl.float32) * freq
+    if INTERPRETED:
+        c, s = tl.cos(angle), tl.sin(angle)
+    else:
+        c, s = libdevice.cos(angle), libdevice.sin(angle)
+    tl.store(cos + i, c * scale, inside)
+    tl.store(sin + i, s * scale, inside)
 
 
 def queries_keys(
