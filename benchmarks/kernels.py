@@ -17,7 +17,9 @@ COLUMNS = "| case | runs | microseconds | GB/s | TFLOP/s | limit | of limit | sa
 def page() -> str:
     """The page, with a table for each GPU of which there are results."""
     parts = [WORDS.read_text("utf-8").strip()]
-    parts += _compiled(RESULTS / "compiled.json")
+    if compiled := sorted(RESULTS.glob("compiled*.json")):
+        parts.append("## What the compiler makes of them")
+        parts += [part for path in compiled for part in _compiled(path)]
     for path in sorted(RESULTS.glob("ops-*.json")):
         found = json.loads(path.read_text("utf-8"))
         if "ceilings" in found["about"]:
@@ -26,11 +28,8 @@ def page() -> str:
 
 
 def _compiled(path: Path) -> Iterator[str]:
-    if not path.exists():
-        return
     found = json.loads(path.read_text("utf-8"))
     about = found["about"]
-    yield "## What the compiler makes of them"
     yield (
         f"`{about['command']}` at {about['commit']}, on {about['cores']} cores of the machine of "
         f"{about['device']}: all kernels that serving the full model needs, compiled anew for GPUs "

@@ -27,11 +27,16 @@ def page(source: Path = RESULTS / SOURCE) -> str:
         return "\n\n".join([*parts, f"Nothing is measured yet: {REMEDY}."]) + "\n"
     report = json.loads(source.read_text("utf-8"))
     for title, part, told, make in SECTIONS:
-        rows = [r for r in report.get(part, ()) if "error" not in r]
+        rows = [
+            {"recipe": report["runs"][r["run"]]["recipe"], **r}
+            for r in report.get(part, ())
+            if "error" not in r
+        ]
         if not rows:
             continue
         facts = report["runs"][rows[0]["run"]]
-        about = f"{facts['device']}, torch {facts['torch']}, {facts['model']} {facts['recipe']}"
+        recipes = " and ".join(dict.fromkeys(r["recipe"] for r in rows))
+        about = f"{facts['device']}, torch {facts['torch']}, {facts['model']} {recipes}"
         parts += [f"## {title}", f"{told} {about}, at {facts['commit']}.", make(rows)]
     parts += ["## What agents read again", READ_AGAIN, "![agent trace](figures/agent-trace.png)"]
     return "\n\n".join(parts) + "\n"
@@ -82,7 +87,7 @@ def _mixed(rows: list[Report]) -> str:
 def _many(rows: list[Report]) -> str:
     found = []
     for r in rows:
-        about = [r["asked"], f"{r['prompt']:,} ({r['shared']:,})"]
+        about = [r["recipe"], r["asked"], f"{r['prompt']:,} ({r['shared']:,})"]
         if "missing_bytes" in r:
             found.append([*about, f"{r['missing_bytes'] / 1e9:.1f} GB missing", *[""] * 8])
             continue
@@ -91,7 +96,14 @@ def _many(rows: list[Report]) -> str:
         numbers += [r["hits"], f"{r['checkpoints']} ({r['kept_bytes'] / 1e9:.1f})"]
         peak = f"{r['device_peak_gb']:.1f}" if "device_peak_gb" in r else ""
         found.append([*about, r["running"], *numbers, r["preempted"], r["failed"], peak])
-    head = ["asked", "prompt (shared)", "most at once", "tokens/s while all run", "mean context"]
+    head = [
+        "recipe",
+        "asked",
+        "prompt (shared)",
+        "most at once",
+        "tokens/s while all run",
+        "mean context",
+    ]
     head += ["all read after, s (tokens/s)", "hits", "checkpoints (GB)", "preempted", "failed"]
     return table([*head, "most GPU memory, GB"], found)
 

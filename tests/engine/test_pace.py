@@ -78,7 +78,7 @@ def widths(engine: Engine, events: list[Event], until: int | None = None) -> lis
     return found
 
 
-@pytest.mark.parametrize("drafts", [1, 3])
+@pytest.mark.parametrize("drafts", [pytest.param(1, marks=pytest.mark.soak), 3])
 def test_tokens_are_the_oracles_while_it_switches(
     drafts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

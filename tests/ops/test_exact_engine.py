@@ -57,6 +57,7 @@ def test_alone_is_among_others_in_pieces_and_after_a_hit(monkeypatch: pytest.Mon
         assert ask(after, prompt) == (want, 65)
 
 
+@pytest.mark.soak
 def test_drafts_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flashling.ops.mla.exact_triton.PAGES", 1)
     drafted = CONFIG.with_(num_nextn_predict_layers=1)

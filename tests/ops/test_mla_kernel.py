@@ -97,7 +97,10 @@ def test_in_exact_mode_rows_are_those_of_single_ones(
                 assert torch.equal(got[i::3], call(q[i::3], pages, table, seen + i, *rest))
 
 
-@pytest.mark.parametrize(("heads", "dims", "each"), [(4, ODD, 5), (40, EVEN, 1), (40, ODD, 3)])
+@pytest.mark.parametrize(
+    ("heads", "dims", "each"),
+    [(4, ODD, 5), (40, EVEN, 1), pytest.param(40, ODD, 3, marks=pytest.mark.soak)],
+)
 def test_in_exact_mode_it_is_the_body(
     heads: int, dims: tuple[int, int, int, int], each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
