@@ -413,7 +413,9 @@ class Machine(RuleBasedStateMachine):
             self.hurt.add(hurt)
             self._check_hurt(hurt, known + (how != "lost"))
         self.epoch += 1
+        # nobody is told any more, nor that it began again
         self.live.clear()
+        self.restarted.clear()
         self._open()
         self.sessions.clear()
         for path, record in written.items():
