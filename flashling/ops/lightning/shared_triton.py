@@ -27,15 +27,13 @@ LEAST = 64
 @dataclass(frozen=True)
 class Tile:
     """How a kernel is cut: columns of the values and the state that a program holds at a time,
-    its warps, the stages of its loads, the registers of a thread at most, and up to how many
-    programs the columns of a head are shared out.
+    its warps, the stages of its loads, and the registers of a thread at most.
     """
 
     columns: int
     warps: int
     stages: int = 1
     registers: int | None = None
-    programs: int = 0
 
 
 def kept_of(carry: Carry | None, tails: Tensor | None) -> tuple[Any, ...]:

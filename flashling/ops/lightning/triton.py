@@ -27,7 +27,7 @@ from .steps_triton import Slices, steps
 # Triton 3.6 compiles tiles of 32 columns into reads outside of the shared memory; with 4 warps
 # registers spill
 PREFILL = Tile(columns=64, warps=8, stages=4)
-# the walk is a multiprocessor's one program, with many loads on their way; three programs of the
+# the walk is a multiprocessor's one program, with many loads on their way; four programs of the
 # outputs are resident and wait for memory in turn. With spans of one chunk rows have the bits of
 # one pass.
 CUT = Cut(1, 64, Tile(columns=64, warps=4, stages=7), Tile(columns=128, warps=4, registers=128))
